@@ -1,0 +1,1 @@
+"""Time and peak memory of the operators on this machine, correctness first."""

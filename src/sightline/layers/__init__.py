@@ -1,0 +1,1 @@
+"""Modules with weights: attention, positions, residual and transformer blocks. What looks can be asked where it looks."""

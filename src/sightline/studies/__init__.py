@@ -1,0 +1,1 @@
+"""The questions of the lab as experiments: train, compare, picture, verdict."""

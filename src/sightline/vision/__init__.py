@@ -1,0 +1,1 @@
+"""Supervised learning from images: data that needs no download."""
