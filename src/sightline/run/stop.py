@@ -1,0 +1,40 @@
+"""Ctrl-C that ends a loop after the step it is in, so that a checkpoint can be written.
+
+Left out: other signals; SIGTERM ends the process as always, and resume copes with that.
+"""
+
+import contextlib
+import dataclasses
+import signal
+import threading
+from collections.abc import Iterator
+from types import FrameType
+
+
+@dataclasses.dataclass
+class Stop:
+    """A flag that the first Ctrl-C raises; a loop reads it after each step."""
+
+    requested: bool = False
+
+
+@contextlib.contextmanager
+def stop_on_interrupt() -> Iterator[Stop]:
+    """Turn the first Ctrl-C into `stop.requested`; a second one interrupts at once, as always.
+
+    Outside the main thread Python hands out no signals: the flag then stays down.
+    """
+    stop = Stop()
+    if threading.current_thread() is not threading.main_thread():
+        yield stop
+        return
+
+    def first(_signal: int, _frame: FrameType | None) -> None:
+        stop.requested = True
+        signal.signal(signal.SIGINT, signal.default_int_handler)
+
+    before = signal.signal(signal.SIGINT, first)
+    try:
+        yield stop
+    finally:
+        signal.signal(signal.SIGINT, before)
