@@ -1,4 +1,5 @@
-"""Bad input must be said by the layer's own sentence, so those tests run without the shape checks that would come first."""
+"""Bad input must be said by the layer's own sentence, so those tests run without the shape checks that would come
+first."""
 
 from collections.abc import Iterator
 

@@ -10,7 +10,8 @@ from sightline.ops.patterns import everything
 
 
 class Turn(nn.Module):
-    """A rotary scheme of the simplest kind: coordinate pairs turned by the token's place on the grid, prefix untouched."""
+    """A rotary scheme of the simplest kind: coordinate pairs turned by the token's place on the grid, prefix
+    untouched."""
 
     def rotate(self, query: Tensor, key: Tensor, size: tuple[int, ...]) -> tuple[Tensor, Tensor]:
         places = torch.arange(int(torch.tensor(size).prod())).to(query.dtype)

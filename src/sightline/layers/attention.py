@@ -1,8 +1,8 @@
 """What every attention layer promises: map in, map out, and an answer to the question where it looks.
 
-Two members beyond `forward` make a layer an attention layer here: `.pattern`, where it may look (`ops/patterns.py`), and
-`.weights(x, query)`, where one position does look, computed for that query alone. No hook and no global flag is needed,
-and a fused kernel that never makes the weights does not stand in the way. Tests pin `weights` to `forward`.
+Two members beyond `forward` make a layer an attention layer here: `.pattern`, where it may look (`ops/patterns.py`),
+and `.weights(x, query)`, where one position does look, computed for that query alone. No hook and no global flag is
+needed, and a fused kernel that never makes the weights does not stand in the way. Tests pin `weights` to `forward`.
 
 Left out: a base class. A layer of your own needs the two members and nothing to inherit from.
 """

@@ -1,9 +1,9 @@
-"""Multi-head self-attention over tokens or maps (Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, section 3.2.2).
+"""Multi-head self-attention over tokens or maps (Vaswani et al., 2017, https://arxiv.org/abs/1706.03762, 3.2.2).
 
 Parameters are named as in timm (`qkv`, `proj`; the rows of `qkv` are queries, keys, values), so that its weights load.
-The scores go through `scaled_dot_product_attention`, with the usual 1/sqrt(d). A position scheme of `layers/positions.py`
-may turn queries and keys (`rotate`) or add to the scores (`bias`); prefix tokens (class, registers) stand nowhere, so that
-neither touches them.
+The scores go through `scaled_dot_product_attention`, with the usual 1/sqrt(d). A position scheme of
+`layers/positions.py` may turn queries and keys (`rotate`) or add to the scores (`bias`); prefix tokens (class,
+registers) stand nowhere, so that neither touches them.
 
 Left out: cross-attention, causal masks, dropout of weights, and a cache.
 """
@@ -67,7 +67,7 @@ class MultiHeadAttention(nn.Module):
             return x, grid
         if x.dim() not in (4, 5):
             raise ValueError(
-                f"MultiHeadAttention takes tokens [b, n, c] or a map [b, c, h, w], got a tensor of shape {tuple(x.shape)}"
+                f"MultiHeadAttention takes tokens [b, n, c] or a map [b, c, h, w], got shape {tuple(x.shape)}"
             )
         check_map("MultiHeadAttention", x, self.channels, x.dim() - 2)
         if size is not None and tuple(size) != tuple(x.shape[2:]):
@@ -119,7 +119,7 @@ class MultiHeadAttention(nn.Module):
         size: tuple[int, ...] | None = None,
         mask: Bool[Tensor, "b *n"] | None = None,
     ) -> Float[Tensor, "b _ _ ..."]:
-        """`mask` is True where a token or position may be looked at, `[b, n]` for tokens, `[b, *positions]` for maps."""
+        """`mask` is True where a key may be looked at, `[b, n]` for tokens, `[b, *positions]` for maps."""
         out = self.proj(self.attend(x, size=size, mask=mask))
         return out if x.dim() == 3 else out.transpose(1, 2).reshape(x.shape)
 

@@ -1,8 +1,8 @@
 """Context by pooling: every position is told one summary of the whole map.
 
-The global branch of ParseNet (Liu et al., 2015, https://arxiv.org/abs/1506.04579, section 3.1: pool, unpool, join), with a
-1 x 1 convolution before the mean, so that it can count what is there, and one after the join. Every position receives the
-same summary: the layer sees everything and cannot look anything up.
+The global branch of ParseNet (Liu et al., 2015, https://arxiv.org/abs/1506.04579, section 3.1: pool, unpool, join),
+with a 1 x 1 convolution before the mean, so that it can count what is there, and one after the join. Every position
+receives the same summary: the layer sees everything and cannot look anything up.
 
 Left out: ParseNet's L2 normalisation of both branches; pyramids of pooled grids.
 """

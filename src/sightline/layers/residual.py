@@ -1,7 +1,7 @@
 """The residual blocks of ResNet (He et al., 2016, https://arxiv.org/abs/1512.03385, figure 5), dilated on request.
 
 Names are torchvision's: `conv1`, `bn1`, `conv2`, `bn2` (`conv3`, `bn3`), `downsample.0`, `downsample.1`, so that its
-weights load. As there (and in CCNet's backbone) the bottleneck strides in its 3 x 3 convolution, not in the first 1 x 1.
+weights load. As there (and in CCNet's backbone) the bottleneck strides in its 3 x 3 convolution, not in the first.
 
 Left out: grouped and wider bottlenecks, pre-activation, squeeze and excitation.
 """

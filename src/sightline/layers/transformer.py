@@ -2,8 +2,8 @@
 equations 2 and 3), with layer scale (Touvron et al., 2021, https://arxiv.org/abs/2103.17239, equation 3) and stochastic
 depth (Huang et al., 2016, https://arxiv.org/abs/1603.09382) on request.
 
-Parameters are named as in timm: `norm1`, `attn`, `ls1`, `norm2`, `mlp.fc1`, `mlp.fc2`, `ls2`. Norms have eps 1e-6 and the
-MLP the exact GELU, as there.
+Parameters are named as in timm: `norm1`, `attn`, `ls1`, `norm2`, `mlp.fc1`, `mlp.fc2`, `ls2`. Norms have eps 1e-6 and
+the MLP the exact GELU, as there.
 
 Left out: dropout, gated MLPs, parallel blocks.
 """
@@ -42,7 +42,7 @@ class LayerScale(nn.Module):
 
 
 class DropPath(nn.Module):
-    """Stochastic depth: in training a sample's residual branch is left out with this probability, the rest scaled up."""
+    """Stochastic depth: in training a sample's branch is left out with this probability, the others scaled up."""
 
     def __init__(self, probability: float) -> None:
         super().__init__()
