@@ -1,0 +1,231 @@
+"""The lean loops of criss-cross attention: line by line, weights never stored (the operator is `ops/criss_cross.py`).
+
+Criss-cross attention (Huang et al., 2019, https://arxiv.org/abs/1811.11721, equation 2) is two families of ordinary
+attention, columns and rows, under one softmax. A block of lines is computed at a time and its weights are forgotten.
+Forward: columns first, centre left out, unnormalised, with their running maximum m and sum z; then rows, merged as
+    out = (exp(m_column - m) out_column + exp(row scores - m) v) / z,    lse = m + log z.
+Backward recomputes each block, P = exp(scores - lse), dS = P (g v^T - rowsum(g out)), and adds rows and columns.
+
+Everything runs in powers of two, P = 2^(scores log2(e) - lse): the logarithm's base is folded into the scale, and
+PyTorch's exp2 is several times faster than its exp on a processor, most of all where weights vanish. Half precision is
+computed in float32 and rounded once, at the end. A query that sees nothing has lse = +inf, so that each of its weights
+is 2^-inf = 0 in every later formula.
+
+Left out: multiplications in half precision, and any kernel of our own.
+"""
+
+import math
+from collections.abc import Iterator
+
+import torch
+from torch import Tensor
+
+LOG2_E = math.log2(math.e)
+# Elements of one block of scores: on a processor two such blocks fit its second cache; elsewhere launches are what costs.
+BLOCK_ON_PROCESSOR = 1 << 17
+BLOCK_ELSEWHERE = 1 << 24
+
+Block = tuple[slice, slice]
+
+
+def empty_in_layout_of(like: Tensor) -> Tensor:
+    """An uninitialised tensor of the same shape: channels_last where the channels of `like` lie side by side."""
+    layout = torch.channels_last if _side_by_side(like) else torch.contiguous_format
+    return torch.empty(like.shape, dtype=like.dtype, device=like.device, memory_format=layout)
+
+
+def working_dtype(tensor: Tensor) -> torch.dtype:
+    """float32 for half precision, the tensor's own otherwise."""
+    return torch.float32 if tensor.dtype in (torch.float16, torch.bfloat16) else tensor.dtype
+
+
+def forward(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
+    """The output `[b, c, h, w]` in the layout of `value`, and the base-2 log-sum-exp `[b, h, w]`."""
+    b, _, h, w = query.shape
+    out = empty_in_layout_of(value)
+    lse = torch.empty(b, h, w, dtype=working_dtype(query), device=query.device)
+    for group in _groups(value):
+        q, k, v = (_positions_first(t[group]) for t in (query, key, value))
+        o = out[group].permute(0, 2, 3, 1) if _direct(out) else torch.empty_like(v)
+        _forward_group(q, k, v, None if mask is None else ~mask[group], scale, o, lse[group])
+        if not _direct(out):
+            _channels_first(o, out[group])
+    return out, lse
+
+
+def _forward_group(
+    q: Tensor, k: Tensor, v: Tensor, hidden: Tensor | None, scale: float, out: Tensor, lse: Tensor
+) -> None:
+    """Fill `out` `[b, h, w, c]` and `lse` `[b, h, w]` from positions-first operands `[b, h, w, .]`."""
+    lowest = torch.finfo(q.dtype).min
+    maximum, total = torch.empty_like(lse), torch.empty_like(lse)
+    qc, kc, vc, oc, mc, zc = (t.transpose(1, 2) for t in (q, k, v, out, maximum, total))
+    for block in _blocks(qc, v.shape[-1]):
+        scores = _scores(qc[block], kc[block], scale * LOG2_E)
+        scores.diagonal(dim1=1, dim2=2).fill_(-math.inf)  # the centre belongs to the row
+        if hidden is not None:
+            scores.masked_fill_(_flat(hidden.transpose(1, 2)[block])[:, None], -math.inf)
+        m = scores.amax(-1, keepdim=True).clamp_min_(lowest)
+        weights = scores.sub_(m).exp2_()
+        mc[block] = m.view(mc[block].shape)
+        zc[block] = weights.sum(-1).view(zc[block].shape)
+        oc[block] = torch.bmm(weights, _flat(vc[block])).view(oc[block].shape)
+    for block in _blocks(q, v.shape[-1]):
+        scores = _scores(q[block], k[block], scale * LOG2_E)
+        if hidden is not None:
+            scores.masked_fill_(_flat(hidden[block])[:, None], -math.inf)
+        m_column, z_column = (_flat(t[block])[..., None] for t in (maximum, total))
+        m = torch.maximum(scores.amax(-1, keepdim=True), m_column)
+        weights = scores.sub_(m).exp2_()
+        keep = m_column.sub_(m).exp2_()
+        z = weights.sum(-1, keepdim=True).addcmul_(keep, z_column)
+        lse[block] = torch.where(z > 0, m + z.log2(), math.inf).view(lse[block].shape)
+        z.clamp_min_(torch.finfo(q.dtype).tiny)
+        o = _flat(out[block])
+        o.mul_(keep.div_(z))
+        if weights.shape[-1] > o.shape[-1]:  # divide whichever is smaller, the weights or the result
+            o.addcmul_(torch.bmm(weights, _flat(v[block])), z.reciprocal_())
+        else:
+            o.baddbmm_(weights.div_(z), _flat(v[block]))
+
+
+def backward(
+    gradient: Tensor,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    mask: Tensor | None,
+    out: Tensor,
+    lse: Tensor,
+    scale: float,
+) -> tuple[Tensor, Tensor, Tensor]:
+    """The gradients of query, key and value, each in the layout of its own tensor."""
+    likes = (query, key, value)
+    results = [empty_in_layout_of(t) if _direct(t) else None for t in likes]
+    for group in _groups(value):
+        delta = _row_sums(gradient[group], out[group], lse.dtype)
+        q, k, v, g = (_positions_first(t[group]) for t in (query, key, value, gradient))
+        grads = [
+            torch.empty_like(like) if result is None or not _direct(result) else result[group].permute(0, 2, 3, 1)
+            for result, like in zip(results, (q, k, v), strict=True)
+        ]
+        hidden = None if mask is None else ~mask[group]
+        _backward_group(q, k, v, g, hidden, delta, lse[group], scale, grads)
+        del q, k, v, g  # they may be copies: let go of them before the results in another layout are allocated
+        for i, like in enumerate(likes):
+            if not _direct(like):
+                result = results[i] = empty_in_layout_of(like) if results[i] is None else results[i]
+                _channels_first(grads[i], result[group])
+    return results[0], results[1], results[2]
+
+
+def _backward_group(
+    q: Tensor,
+    k: Tensor,
+    v: Tensor,
+    g: Tensor,
+    hidden: Tensor | None,
+    delta: Tensor,
+    lse: Tensor,
+    scale: float,
+    grads: list[Tensor],
+) -> None:
+    """Fill `grads` (of q, k, v, positions first): rows write, columns add."""
+    for columns in (False, True):
+        turn = (lambda t: t.transpose(1, 2)) if columns else (lambda t: t)
+        ql, kl, vl, gl, lsel, deltal = (turn(t) for t in (q, k, v, g, lse, delta))
+        dq, dk, dv = (turn(t) for t in grads)
+        for block in _blocks(ql, v.shape[-1]):
+            qb, kb, vb, gb = (_flat(t[block]) for t in (ql, kl, vl, gl))
+            lse_block, delta_block = (_flat(t[block]).neg()[..., None] for t in (lsel, deltal))
+            weights = torch.baddbmm(lse_block, qb, kb.mT, alpha=scale * LOG2_E).exp2_()
+            if columns:
+                weights.diagonal(dim1=1, dim2=2).zero_()
+            if hidden is not None:
+                weights.masked_fill_(_flat(turn(hidden)[block])[:, None], 0.0)
+            scores = torch.baddbmm(delta_block, gb, vb.mT).mul_(weights)
+            _put(weights.mT, gb, 1.0, dv[block], add=columns)
+            _put(scores, kb, scale, dq[block], add=columns)
+            _put(scores.mT, qb, scale, dk[block], add=columns)
+
+
+def _put(left: Tensor, right: Tensor, scale: float, target: Tensor, *, add: bool) -> None:
+    """Write or add `scale * left @ right` to `target`, a block of lines."""
+    if add:
+        product = torch.bmm(left, right).view(target.shape)
+        target.add_(product, alpha=scale)
+    else:
+        flat = target.view(left.shape[0], *target.shape[2:])
+        torch.baddbmm(flat, left, right, beta=0, alpha=scale, out=flat)
+
+
+def _scores(query: Tensor, key: Tensor, scale: float) -> Tensor:
+    q, k = _flat(query), _flat(key)
+    scores = torch.empty(q.shape[0], q.shape[1], k.shape[1], dtype=q.dtype, device=q.device)
+    return torch.baddbmm(scores, q, k.mT, beta=0, alpha=scale, out=scores)
+
+
+def _row_sums(gradient: Tensor, out: Tensor, dtype: torch.dtype) -> Tensor:
+    """The sum over channels of `gradient * out`, `[b, h, w]`, a few rows of the map at a time."""
+    b, c, h, w = out.shape
+    sums = torch.empty(b, h, w, dtype=dtype, device=out.device)
+    rows = max(1, _block_size(out) // max(1, b * c * w))
+    for start in range(0, h, rows):
+        part = slice(start, start + rows)
+        sums[:, part] = (gradient[:, :, part].to(dtype) * out[:, :, part].to(dtype)).sum(1)
+    return sums
+
+
+def _block_size(tensor: Tensor) -> int:
+    return BLOCK_ON_PROCESSOR if tensor.device.type == "cpu" else BLOCK_ELSEWHERE
+
+
+def _blocks(lines: Tensor, channels: int) -> Iterator[Block]:
+    """Cut `[b, lines, length, .]` into blocks: some lines of one sample, or all lines of several samples."""
+    b, n, length, _ = lines.shape
+    at_once = max(1, _block_size(lines) // (length * max(length, channels // 4)))
+    samples = max(1, at_once // n)
+    for first in range(0, b, samples):
+        for start in range(0, n, at_once):
+            yield slice(first, first + samples), slice(start, start + at_once)
+
+
+def _flat(block: Tensor) -> Tensor:
+    """`[samples, lines, ...]` to `[samples * lines, ...]`: a view of one sample, else of rows a view, of columns a copy."""
+    return block.flatten(0, 1)
+
+
+def _groups(value: Tensor) -> Iterator[slice]:
+    """Samples that are laid out anew together: one where maps are large, many where they are small."""
+    b, c, h, w = value.shape
+    samples = max(1, 8 * _block_size(value) // max(1, h * w * c))
+    return (slice(start, start + samples) for start in range(0, b if h * w else 0, samples))
+
+
+def _direct(tensor: Tensor) -> bool:
+    """Whether a fresh tensor in this one's layout and type can be written position by position."""
+    return _side_by_side(tensor) and tensor.dtype == working_dtype(tensor)
+
+
+def _side_by_side(tensor: Tensor) -> bool:
+    return tensor.shape[1] > 1 and tensor.stride(1) == 1 and not tensor.is_contiguous()
+
+
+def _positions_first(tensor: Tensor) -> Tensor:
+    """`[b, c, h, w]` to a contiguous `[b, h, w, c]` in the working type; no copy where channels lie side by side."""
+    dtype = working_dtype(tensor)
+    if not tensor.is_contiguous() or tensor.dtype != dtype or tensor.shape[0] > 1:
+        return tensor.permute(0, 2, 3, 1).to(dtype).contiguous()
+    b, c, h, w = tensor.shape
+    result = torch.empty(b, h, w, c, dtype=dtype, device=tensor.device)
+    result.view(h * w, c).copy_(tensor.view(c, h * w).t())  # PyTorch's copy is fast for a transposed matrix alone
+    return result
+
+
+def _channels_first(lines: Tensor, target: Tensor) -> None:
+    """Copy a contiguous `[b, h, w, c]` into a `[b, c, h, w]` of any layout and type."""
+    b, h, w, c = lines.shape
+    if b == 1 and target.is_contiguous() and target.dtype == lines.dtype:
+        target.view(c, h * w).copy_(lines.view(h * w, c).t())
+    else:
+        target.copy_(lines.permute(0, 3, 1, 2))
