@@ -110,7 +110,7 @@ class SinCosPositions(nn.Module):
 
 
 class CoordinateChannels(nn.Module):
-    """Append the coordinates y and x in [-1, 1], with `radius` also the distance to the centre: CoordConv's first half."""
+    """Append the coordinates y and x in [-1, 1], with `radius` also the distance to the centre: half of CoordConv."""
 
     def __init__(self, *, radius: bool = False) -> None:
         super().__init__()
@@ -250,8 +250,8 @@ class RotaryAxial(nn.Module):
 class RotaryMixed(nn.Module):
     """Rotary positions whose pairs learn their direction and frequency on the map, per head (RoPE-ViT, mixed).
 
-    The parameter is `freqs` `[2, heads, d / 2]`, x first. RoPE-ViT keeps one for all blocks, `[2, blocks, heads * d / 2]`; block
-    i's is `freqs[:, i].unflatten(-1, (heads, d // 2))`. Its authors keep it out of the weight decay.
+    The parameter is `freqs` `[2, heads, d / 2]`, x first. RoPE-ViT holds all blocks, `[2, blocks, heads * d / 2]`:
+    block i takes `freqs[:, i].unflatten(-1, (heads, d // 2))`. Its authors keep it out of the weight decay.
     """
 
     def __init__(self, heads: int, d: int, *, theta: float = 10.0, pairing: str = "interleaved") -> None:

@@ -132,8 +132,8 @@ def resize_table(
     """Resize a learned position table by bicubic interpolation, half-pixel centres; prefix rows stay as they are.
 
     `[1, prefix + h * w, c]` for `old = (h, w)` becomes `[1, prefix + y * x, c]` for `new = (y, x)`. The same checkpoint
-    gives different features in different libraries: DeiT and MAE resize without antialiasing, timm with it, so nothing
-    is assumed. It matters when the table shrinks. Half precision is interpolated in float32.
+    gives different features in different libraries, because DeiT and MAE resize without antialiasing and timm with it;
+    so nothing is assumed here. The two differ when the table grows, too (see `bicubic_matrix`).
 
     Raises:
         ValueError: the table does not have the rows that `old` and `prefix` call for, or a size is no map's.
@@ -148,10 +148,47 @@ def resize_table(
         )
     if tuple(old) == tuple(new):
         return table
-    square = table[:, prefix:].unflatten(1, (old[0], old[1])).permute(0, 3, 1, 2)
-    exact = square if table.dtype == torch.float64 else square.float()
-    resized = F.interpolate(exact, size=(new[0], new[1]), mode="bicubic", antialias=antialias, align_corners=False)
-    return torch.cat([table[:, :prefix], resized.flatten(2).transpose(1, 2).to(table.dtype)], dim=1)
+    resized = resize_bicubic(table[:, prefix:].unflatten(1, (old[0], old[1])), new, antialias=antialias)
+    return torch.cat([table[:, :prefix], resized.flatten(1, 2)], dim=1)
+
+
+def resize_bicubic(maps: Float[Tensor, "b h w c"], size: Sequence[int], *, antialias: bool) -> Float[Tensor, "b y x c"]:
+    """Bicubic resize of a channels-last map as two matrix products, equal to `torch.nn.functional.interpolate`.
+
+    Its antialiased backward cannot be compiled for sizes that vary, and on a GPU its backward is not deterministic.
+    Half precision is interpolated in float32.
+    """
+    exact = maps.to(torch.promote_types(maps.dtype, torch.float32))
+    rows, columns = (
+        bicubic_matrix(old, new, antialias=antialias, device=maps.device, dtype=exact.dtype)
+        for old, new in zip(maps.shape[1:3], size, strict=True)
+    )
+    return torch.einsum("yh,bhwc,xw->byxc", rows, exact, columns).to(maps.dtype)
+
+
+def bicubic_matrix(
+    old: int,
+    new: int,
+    *,
+    antialias: bool,
+    device: torch.device | str | None = None,
+    dtype: torch.dtype = torch.float32,
+) -> Float[Tensor, "new old"]:
+    """Row j holds what position j of the new axis takes from each position of the old one; each row sums to one.
+
+    Keys' cubic kernel (1981) about the half-pixel centre. PyTorch, hence every library built on it, takes a = -0.75 and
+    repeats the border without antialiasing; a = -0.5, a kernel widened by old / new, and renormalisation at the border
+    with it.
+    """
+    sources = torch.arange(old, device=device, dtype=dtype)
+    centres = (torch.arange(new, device=device, dtype=dtype)[:, None] + 0.5) * (old / new) - 0.5
+    if antialias:
+        weights = _cubic((sources - centres) / max(old / new, 1.0), -0.5)
+        return weights / weights.sum(1, keepdim=True)
+    before = centres.floor()
+    taps = [before + step for step in (-1, 0, 1, 2)]
+    weights = [_cubic(tap - centres, -0.75) * (tap.clamp(0, old - 1) == sources) for tap in taps]
+    return torch.stack(weights).sum(0)
 
 
 def coordinate_channels(x: Float[Tensor, "b c h w"], *, radius: bool = False) -> Float[Tensor, "b more h w"]:
@@ -168,7 +205,10 @@ def coordinate_channels(x: Float[Tensor, "b c h w"], *, radius: bool = False) ->
     channels = [y[:, None].expand(h, w), x_axis[None, :].expand(h, w)]
     if radius:
         channels.append((y[:, None].square() + x_axis[None, :].square()).sqrt())
-    return torch.cat([x, torch.stack(channels).to(x.dtype).expand(b, -1, h, w)], dim=1)
+    added = torch.stack(channels).to(x.dtype).expand(b, -1, h, w)
+    if not x.is_contiguous():  # the joined map keeps the layout of its parts only where they agree
+        added = added.contiguous(memory_format=torch.channels_last)
+    return torch.cat([x, added], dim=1)
 
 
 def conditional_positions(
@@ -186,6 +226,13 @@ def conditional_positions(
             f"conditional positions need one filter per channel: {weight.shape[0]} for {x.shape[1]} channels"
         )
     return x + F.conv2d(x, weight, bias, padding=(kh // 2, kw // 2), groups=x.shape[1])
+
+
+def _cubic(distance: Tensor, a: float) -> Tensor:
+    x = distance.abs()
+    near = ((a + 2) * x - (a + 3)) * x * x + 1
+    far = ((a * x - 5 * a) * x + 8 * a) * x - 4 * a
+    return torch.where(x <= 1, near, torch.where(x < 2, far, 0.0))
 
 
 def _quarter(size: Sequence[int], channels: int) -> int:

@@ -23,7 +23,7 @@ from jaxtyping import Float, Int
 from torch import Tensor
 
 from sightline.ops.arguments import choose
-from sightline.ops.positions import grid
+from sightline.ops.positions import grid, resize_bicubic
 
 DISTANCES = ("euclidean", "manhattan")
 
@@ -73,11 +73,8 @@ def resize_relative_table(
         )
     if tuple(old) == tuple(new):
         return table
-    offsets = table.t().unflatten(1, (2 * old[0] - 1, 2 * old[1] - 1))[None]
-    exact = offsets if table.dtype == torch.float64 else offsets.float()
-    target = (2 * new[0] - 1, 2 * new[1] - 1)
-    resized = F.interpolate(exact, size=target, mode="bicubic", antialias=antialias, align_corners=False)
-    return resized[0].flatten(1).t().to(table.dtype)
+    offsets = table.unflatten(0, (2 * old[0] - 1, 2 * old[1] - 1))[None]
+    return resize_bicubic(offsets, (2 * new[0] - 1, 2 * new[1] - 1), antialias=antialias)[0].flatten(0, 1)
 
 
 def t5_buckets(
