@@ -183,8 +183,8 @@ def bicubic_matrix(
     sources = torch.arange(old, device=device, dtype=dtype)
     centres = (torch.arange(new, device=device, dtype=dtype)[:, None] + 0.5) * (old / new) - 0.5
     if antialias:
-        weights = _cubic((sources - centres) / max(old / new, 1.0), -0.5)
-        return weights / weights.sum(1, keepdim=True)
+        kernel = _cubic((sources - centres) / max(old / new, 1.0), -0.5)
+        return kernel / kernel.sum(1, keepdim=True)
     before = centres.floor()
     taps = [before + step for step in (-1, 0, 1, 2)]
     weights = [_cubic(tap - centres, -0.75) * (tap.clamp(0, old - 1) == sources) for tap in taps]
@@ -212,7 +212,7 @@ def coordinate_channels(x: Float[Tensor, "b c h w"], *, radius: bool = False) ->
 
 
 def conditional_positions(
-    x: Float[Tensor, "b c h w"], weight: Float[Tensor, "c 1 kh kw"], bias: Float[Tensor, " c"] | None = None
+    x: Float[Tensor, "b c h w"], weight: Float[Tensor, "filters 1 kh kw"], bias: Float[Tensor, " filters"] | None = None
 ) -> Float[Tensor, "b c h w"]:
     """x + depthwise convolution of x, zero padding: CPVT's PEG (Chu et al., 2021, https://arxiv.org/abs/2102.10882).
 

@@ -27,16 +27,18 @@ PAIRINGS = ("interleaved", "half")
 
 
 def apply_rotary(
-    x: Float[Tensor, "b heads n d"], angles: Float[Tensor, "n pairs"] | Float[Tensor, "heads n pairs"], *, pairing: str
+    x: Float[Tensor, "b heads n d"], angles: Float[Tensor, "*per_head m pairs"], *, pairing: str
 ) -> Float[Tensor, "b heads n d"]:
     """Turn every pair of channels by its angle, in radians; at least float32 inside, the dtype of x outside.
+
+    Angles are `[n, d / 2]` for all heads alike, or `[heads, n, d / 2]`.
 
     Raises:
         ValueError: d is not twice the number of angles, n or heads disagree, or the pairing is unknown.
     """
     choose("pairing", pairing, PAIRINGS)
     heads, n, d = x.shape[1:]
-    if 2 * angles.shape[-1] != d or angles.shape[-2] != n or (angles.dim() == 3 and angles.shape[0] not in (1, heads)):
+    if 2 * angles.shape[-1] != d or angles.shape[-2] != n or angles.shape[:-2] not in ((), (1,), (heads,)):
         raise ValueError(
             f"{heads} heads of {n} tokens and width {d} need angles [{n}, {d // 2}] or [{heads}, {n}, {d // 2}] "
             f"and an even width, got {list(angles.shape)}"
