@@ -12,6 +12,7 @@ Left out: how much each pixel counts. The effective field of the stack is smalle
 import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
+from io import BytesIO
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -107,6 +108,18 @@ def paint(axes: "Axes", photo: UInt8[np.ndarray, "h w 3"], one: Field, query: Se
         radius = 0.025 * photo.shape[1]
         axes.add_patch(Circle((query[1], query[0]), radius, fill=False, color=colour, linewidth=line, zorder=3))
     axes.set(xticks=[], yticks=[])
+
+
+def panel_png(photo: UInt8[np.ndarray, "h w 3"], one: Field, query: Sequence[int]) -> bytes:
+    """One panel without words, as a PNG file: a page puts its own words below."""
+    from matplotlib.figure import Figure
+
+    figure = Figure(figsize=(4, 4 * photo.shape[0] / photo.shape[1]))
+    axes = figure.add_axes((0.0, 0.0, 1.0, 1.0))
+    paint(axes, photo, one, query)
+    file = BytesIO()
+    figure.savefig(file, dpi=120, metadata={"Software": None})
+    return file.getvalue()
 
 
 def draw(
