@@ -2,10 +2,10 @@
 
     out_u = sum over i in row(u) and column(u) of softmax_i(scale q_u . k_i) v_i
 
-(Huang et al., 2019, https://arxiv.org/abs/1811.11721, equations 1 and 2.) One softmax over both lines, H + W - 1 keys, the
-centre counted once. The operator is a pair of custom operators, forward and backward, each with a gradient of its own:
-it compiles without a graph break, and it can be differentiated again. What is kept for the backward pass is query, key,
-value, output and one log-sum-exp per position. Only the *second* order goes through the plain form
+(Huang et al., 2019, https://arxiv.org/abs/1811.11721, equations 1 and 2.) One softmax over both lines, H + W - 1
+keys, the centre counted once. The operator is a pair of custom operators, forward and backward, each with a gradient
+of its own: it compiles without a graph break, and it can be differentiated again. What is kept for the backward pass is
+query, key, value, output and one log-sum-exp per position. Only the *second* order goes through the plain form
 (`ops/criss_cross_plain.py`), which stores H W (H + W) weights.
 
 Left out: projections, gamma and the residual (a layer's affair), and compiled kernels.
@@ -93,7 +93,7 @@ def _check(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> No
         raise ValueError(f"query and key must have one shape, got {tuple(query.shape)} and {tuple(key.shape)}")
     if (value.shape[0], *value.shape[2:]) != (query.shape[0], *query.shape[2:]):
         raise ValueError(
-            f"value must have the batch and map of query, {tuple(query.shape)} but for channels, got {tuple(value.shape)}"
+            f"value must have the batch and map of query, got {tuple(value.shape)} for query {tuple(query.shape)}"
         )
     if mask is not None:
         wanted = (query.shape[0], *query.shape[2:])

@@ -21,9 +21,10 @@ import torch
 from torch import Tensor
 
 LOG2_E = math.log2(math.e)
-# Elements of one block of scores: on a processor two such blocks fit its second cache; elsewhere launches are what costs.
-BLOCK_ON_PROCESSOR = 1 << 17
+# Elements of one block of scores: on a processor it stays in cache; elsewhere it is launches that cost.
+BLOCK_ON_PROCESSOR = 1 << 18
 BLOCK_ELSEWHERE = 1 << 24
+NARROW = 16  # channels
 
 Block = tuple[slice, slice]
 
@@ -101,21 +102,24 @@ def backward(
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The gradients of query, key and value, each in the layout of its own tensor."""
     likes = (query, key, value)
-    results = [empty_in_layout_of(t) if _direct(t) else None for t in likes]
+    results: dict[int, Tensor] = {i: empty_in_layout_of(t) for i, t in enumerate(likes) if _direct(t)}
     for group in _groups(value):
         delta = _row_sums(gradient[group], out[group], lse.dtype)
         q, k, v, g = (_positions_first(t[group]) for t in (query, key, value, gradient))
         grads = [
-            torch.empty_like(like) if result is None or not _direct(result) else result[group].permute(0, 2, 3, 1)
-            for result, like in zip(results, (q, k, v), strict=True)
+            results[i][group].permute(0, 2, 3, 1) if _direct(like) else torch.empty_like(lines)
+            for i, (like, lines) in enumerate(zip(likes, (q, k, v), strict=True))
         ]
         hidden = None if mask is None else ~mask[group]
         _backward_group(q, k, v, g, hidden, delta, lse[group], scale, grads)
         del q, k, v, g  # they may be copies: let go of them before the results in another layout are allocated
         for i, like in enumerate(likes):
             if not _direct(like):
-                result = results[i] = empty_in_layout_of(like) if results[i] is None else results[i]
-                _channels_first(grads[i], result[group])
+                if i not in results:
+                    results[i] = empty_in_layout_of(like)
+                _channels_first(grads[i], results[i][group])
+    if not results:
+        return torch.zeros_like(query), torch.zeros_like(key), torch.zeros_like(value)
     return results[0], results[1], results[2]
 
 
@@ -150,13 +154,19 @@ def _backward_group(
 
 
 def _put(left: Tensor, right: Tensor, scale: float, target: Tensor, *, add: bool) -> None:
-    """Write or add `scale * left @ right` to `target`, a block of lines."""
-    if add:
+    """Write or add `scale * left @ right` to `target`, a block of lines `[samples, lines, length, .]`."""
+    if right.shape[-1] < NARROW:  # a product with a few columns is slow; its transpose has a few rows and is not
+        product = torch.bmm(right.mT, left.mT).mT.reshape(target.shape)
+    elif add and len(target) > 1:
         product = torch.bmm(left, right).view(target.shape)
+    else:
+        lines = target.flatten(0, 1)
+        torch.baddbmm(lines, left, right, beta=int(add), alpha=scale, out=lines)
+        return
+    if add:
         target.add_(product, alpha=scale)
     else:
-        flat = target.view(left.shape[0], *target.shape[2:])
-        torch.baddbmm(flat, left, right, beta=0, alpha=scale, out=flat)
+        torch.mul(product, scale, out=target)
 
 
 def _scores(query: Tensor, key: Tensor, scale: float) -> Tensor:
@@ -191,7 +201,7 @@ def _blocks(lines: Tensor, channels: int) -> Iterator[Block]:
 
 
 def _flat(block: Tensor) -> Tensor:
-    """`[samples, lines, ...]` to `[samples * lines, ...]`: a view of one sample, else of rows a view, of columns a copy."""
+    """`[samples, lines, ...]` to `[samples * lines, ...]`: a copy only for the columns of several samples."""
     return block.flatten(0, 1)
 
 
