@@ -1,0 +1,119 @@
+"""Non-local attention: every query position over every key position, and no form of it stores an N x N tensor.
+
+Wang et al., 2018 (https://arxiv.org/abs/1711.07971), equation 1, out_i = (1 / C) sum_j f(q_i, k_j) v_j, with f one of
+softmax (the paper's Gaussian forms), dot product, and concatenation ReLU(a_i + b_j); for the last two C is the number of
+visible keys. Softmax goes block by block (`ops/softmax.py`), dot product by associativity, q (k v^T), in O(N), and
+concatenation by sorting in O(N log N) (`ops/concatenation.py`).
+
+Left out: projections, residual and sub-sampling, which are the layer's; attention dropout; keys that differ per query.
+"""
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor
+
+from sightline.ops.arguments import choose
+from sightline.ops.concatenation import concatenation_op, visible_keys
+from sightline.ops.reference import attention
+from sightline.ops.softmax import accumulation_type, softmax_op
+
+PAIRWISE = ("softmax", "dot_product", "concatenation")
+BACKENDS = ("auto", "torch", "reference")
+DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+
+
+def non_local_attention(
+    query: Float[Tensor, "b d *positions"],
+    key: Float[Tensor, "b d *keys"],
+    value: Float[Tensor, "b c *keys"],
+    *,
+    pairwise: str = "softmax",
+    mask: Bool[Tensor, "b *keys"] | None = None,
+    scale: float = 1.0,
+    backend: str = "auto",
+) -> Float[Tensor, "b c *positions"]:
+    """Attention of all positions over all keys, in one to three dimensions, without an N x N tensor.
+
+    Keys may lie on another grid than queries. `pairwise` is "softmax", "dot_product" (divided by the number of visible keys) or
+    "concatenation" (d = 1: query and key are a and b of ReLU(a_i + b_j), divided likewise). `mask` is True where a key may be
+    looked at; a query with nothing to see gives zeros. `scale` multiplies the products of query and key. Half precision inputs
+    keep float32 scores, inputs of unlike precision meet in the wider one, and a channels_last query or value gives a
+    channels_last output. All gradients are exact; second-order ones take the plain N x N form.
+
+    Raises:
+        ValueError: shapes, dtype or devices do not fit, an option is unknown, or the backend cannot serve the request.
+    """
+    choose("pairwise function", pairwise, PAIRWISE)
+    choose("backend", backend, BACKENDS)
+    _check(query, key, value, mask, pairwise, scale)
+    dtype = torch.promote_types(torch.promote_types(query.dtype, key.dtype), value.dtype)
+    query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
+    if backend == "reference":
+        return attention(query, key, value, pairwise=pairwise, mask=mask, scale=scale)
+    last = _channels_last(query) or _channels_last(value)
+    q, k, v = query.flatten(2), key.flatten(2), value.flatten(2)
+    visible = None if mask is None else mask.flatten(1)
+    if pairwise == "softmax":
+        out = softmax_op(q, k, v, visible, scale, last)[0]
+    elif pairwise == "dot_product":
+        out = _dot_product(q, k, v, visible, scale, last)
+    else:
+        out = concatenation_op(q[:, 0], k[:, 0], v, visible, last)
+    return out.unflatten(2, query.shape[2:]) if query.dim() > 3 else out
+
+
+def _dot_product(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, channels_last: bool
+) -> Tensor:
+    """(q k^T) v = q (k v^T): the inner product first is d x c numbers instead of N x N."""
+    dtype = accumulation_type(query.dtype)  # a sum over all keys leaves the range of half precision
+    k, v = key.to(dtype), value.to(dtype)
+    if mask is not None:
+        k = k * mask[:, None]
+    table = torch.bmm(k, v.transpose(1, 2)) * (scale / visible_keys(key, mask))
+    q = query.to(dtype)
+    if channels_last:
+        return torch.bmm(q.transpose(1, 2), table).transpose(1, 2).to(query.dtype)
+    return torch.bmm(table.transpose(1, 2), q).to(query.dtype)
+
+
+def _channels_last(x: Tensor) -> bool:
+    return x.stride(1) == 1 and not x.is_contiguous()
+
+
+def _check(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, pairwise: str, scale: float) -> None:
+    """Say in one sentence what does not fit."""
+    shapes = f"query {tuple(query.shape)}, key {tuple(key.shape)}, value {tuple(value.shape)}"
+    if not (3 <= query.dim() <= 5 and query.dim() == key.dim() == value.dim()):
+        raise ValueError(
+            f"non-local attention needs query, key and value [batch, channels, positions in one to three axes], "
+            f"all of one rank, got {shapes}: reshape them"
+        )
+    if not query.shape[0] == key.shape[0] == value.shape[0]:
+        raise ValueError(f"query, key and value must have one batch size, got {shapes}: expand the smaller ones")
+    if query.shape[1] != key.shape[1]:
+        raise ValueError(f"query and key must have equally many channels, got {shapes}: project them to one width")
+    if key.shape[2:] != value.shape[2:]:
+        raise ValueError(f"key and value must lie on the same positions, got {shapes}: sub-sample both alike")
+    if mask is not None and (mask.dtype != torch.bool or mask.shape != key.shape[:1] + key.shape[2:]):
+        raise ValueError(
+            f"a mask must be bool and of shape {tuple(key.shape[:1] + key.shape[2:])}, batch and key positions, "
+            f"got {mask.dtype} {tuple(mask.shape)}: True marks the keys that may be looked at"
+        )
+    if pairwise == "concatenation" and query.shape[1] != 1:
+        raise ValueError(
+            f"concatenation needs query and key of one channel, the a and b of ReLU(a + b), got {shapes}: "
+            f"project each to one number per position first"
+        )
+    if pairwise == "concatenation" and scale != 1.0:
+        raise ValueError(f"concatenation has no scale, got {scale}: leave it at 1.0, or scale query and key yourself")
+    if any(t.dtype not in DTYPES for t in (query, key, value)):
+        raise ValueError(
+            f"non-local attention needs floats of 16, 32 or 64 bits, got query {query.dtype}, key {key.dtype}, "
+            f"value {value.dtype}: convert them"
+        )
+    if any(t.device != query.device for t in (key, value, mask) if t is not None):
+        raise ValueError(
+            f"query, key, value and mask must be on one device, got query on {query.device}, key on {key.device}, "
+            f"value on {value.device}{'' if mask is None else f', mask on {mask.device}'}: move them together"
+        )

@@ -1,0 +1,167 @@
+"""Softmax attention of all positions over all positions, block by block: no N x N table in forward or backward.
+
+Wang et al., 2018 (https://arxiv.org/abs/1711.07971), equation 1 with the Gaussian form: out_i = sum_j softmax_j(scale q_i k_j) v_j.
+A block of queries meets every key at once, so the softmax needs no merging; what is kept for the backward pass is the
+log-sum-exp of each row (Dao et al., 2022, https://arxiv.org/abs/2205.14135), from which a block's weights come back exactly.
+Query and value may differ in width, and both memory layouts are read and written without copies of whole maps.
+
+Left out: fused GPU kernels. The blocks are plain matrix products, so they run on any device. The second-order gradient
+recomputes the plain N x N form.
+"""
+
+import torch
+from torch import Tensor
+
+BLOCK = 2**19  # weights in memory at once: two such blocks stay in the cache of a processor core
+BLOCK_ON_ACCELERATOR = 2**25  # there a small block leaves most of the device idle
+FEWEST_ROWS = 64  # fewer queries than this make thin, slow matrix products
+
+
+def accumulation_type(dtype: torch.dtype) -> torch.dtype:
+    """Scores and sums of half precision inputs are kept in float32."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
+
+
+def plain_softmax(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
+    """The N x N form, differentiable any number of times: `[b,d,n], [b,d,m], [b,c,m] -> [b,c,n]`."""
+    dtype = accumulation_type(query.dtype)
+    scores = scale * torch.einsum("bdn,bdm->bnm", query.to(dtype), key.to(dtype))
+    if mask is not None:
+        seen = mask.any(1)[:, None, None]
+        scores = scores.masked_fill(~mask[:, None], float("-inf")).masked_fill(~seen, 0.0)
+    weights = scores.softmax(-1)
+    if mask is not None:
+        weights = weights * mask[:, None]
+    return torch.einsum("bnm,bcm->bcn", weights, value.to(dtype)).to(query.dtype)
+
+
+def empty_map(like: Tensor, channels: int, positions: int, channels_last: bool) -> Tensor:
+    """Uninitialised `[b, channels, positions]` in the asked memory layout."""
+    if channels_last:
+        return like.new_empty(like.shape[0], positions, channels).transpose(1, 2)
+    return like.new_empty(like.shape[0], channels, positions)
+
+
+def _block(query: Tensor, keys: int) -> tuple[int, int]:
+    """How many batch items and how many queries of each are taken at once."""
+    size = BLOCK if query.device.type == "cpu" else BLOCK_ON_ACCELERATOR
+    rows = min(query.shape[2], max(FEWEST_ROWS, size // keys))
+    return max(1, size // (query.shape[2] * keys)) if rows == query.shape[2] else 1, rows
+
+
+def _scores(query: Tensor, key: Tensor, mask: Tensor | None, buffer: Tensor) -> Tensor:
+    """`[e,d,r], [e,d,m] -> [e,r,m]` into the buffer; fresh memory for every block would cost more than the product."""
+    e, _, r = query.shape
+    out = torch.bmm(query.transpose(1, 2), key, out=buffer[: e * r * key.shape[2]].view(e, r, key.shape[2]))
+    return out if mask is None else out.masked_fill_(~mask[:, None], float("-inf"))
+
+
+def softmax_forward(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, channels_last: bool
+) -> tuple[Tensor, Tensor]:
+    """`[b,d,n], [b,d,m], [b,c,m], mask [b,m] -> out [b,c,n], log-sum-exp [b,n]` (+inf where a query sees nothing)."""
+    dtype = accumulation_type(query.dtype)
+    b, n, m = query.shape[0], query.shape[2], key.shape[2]
+    out = empty_map(value, value.shape[1], n, channels_last)
+    lse = query.new_empty(b, n, dtype=dtype)
+    if out.numel() == 0 or m == 0:
+        return out.zero_(), lse.fill_(float("inf"))
+    items, rows = _block(query, m)
+    buffer = query.new_empty(items * rows * m, dtype=dtype)
+    for i in range(0, b, items):
+        e = slice(i, i + items)
+        k, v = key[e].to(dtype), value[e].to(dtype)
+        visible = None if mask is None else mask[e]
+        for j in range(0, n, rows):
+            r = slice(j, j + rows)
+            s = _scores(query[e, :, r].to(dtype) * scale, k, visible, buffer)
+            # the floor keeps -inf - -inf, where nothing is visible, from becoming NaN
+            top = s.amax(2, keepdim=True).clamp_min_(torch.finfo(dtype).min)
+            total = s.sub_(top).exp_().sum(2, keepdim=True)
+            lse[e, r] = (top + total.log()).masked_fill_(total == 0, float("inf")).squeeze(2)
+            out[e, :, r] = torch.bmm(s, v.transpose(1, 2)).div_(total.masked_fill_(total == 0, 1)).transpose(1, 2)
+    return out, lse
+
+
+def softmax_backward(
+    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, out: Tensor, lse: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    """Gradients of query, key and value, each in the layout of its input; the weights come back from the log-sum-exp."""
+    dtype = accumulation_type(query.dtype)
+    b, n, m = query.shape[0], query.shape[2], key.shape[2]
+    dq, dk, dv = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+    if n * m == 0 or b == 0:
+        return dq.zero_(), dk.zero_(), dv.zero_()
+    items, rows = _block(query, m)
+    buffers = query.new_empty(2, items * rows * m, dtype=dtype)
+    for i in range(0, b, items):
+        e = slice(i, i + items)
+        k, v = key[e].to(dtype), value[e].to(dtype)
+        visible = None if mask is None else mask[e]
+        sum_k, sum_v = (t[e].zero_() if t.dtype == dtype else torch.zeros_like(t[e], dtype=dtype) for t in (dk, dv))
+        for j in range(0, n, rows):
+            r = slice(j, j + rows)
+            q, g = query[e, :, r].to(dtype) * scale, grad[e, :, r].to(dtype)
+            p = _scores(q, k, visible, buffers[0]).sub_(lse[e, r, None]).exp_()
+            sum_v.baddbmm_(g, p)
+            # d softmax = p (dp - sum_j p dp), and that sum is the output times its gradient
+            d = _scores(g, v, None, buffers[1]).sub_((g * out[e, :, r]).sum(1)[:, :, None]).mul_(p)
+            sum_k.baddbmm_(q, d)
+            dq[e, :, r] = torch.bmm(d, k.transpose(1, 2)).mul_(scale).transpose(1, 2)
+        if sum_k.dtype != dk.dtype:
+            dk[e], dv[e] = sum_k, sum_v
+    return dq, dk, dv
+
+
+softmax_op = torch.library.custom_op("sightline::softmax_attention", softmax_forward, mutates_args=())
+softmax_backward_op = torch.library.custom_op(
+    "sightline::softmax_attention_backward", softmax_backward, mutates_args=()
+)
+
+
+@softmax_op.register_fake
+def _(
+    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, channels_last: bool
+) -> tuple[Tensor, Tensor]:
+    lse = query.new_empty(query.shape[0], query.shape[2], dtype=accumulation_type(query.dtype))
+    return empty_map(value, value.shape[1], query.shape[2], channels_last), lse
+
+
+@softmax_backward_op.register_fake
+def _(
+    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, out: Tensor, lse: Tensor, scale: float
+) -> tuple[Tensor, Tensor, Tensor]:
+    return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+
+
+def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    query, key, value, mask, scale, _ = inputs
+    ctx.save_for_backward(query, key, value, mask, *output)
+    ctx.scale = scale
+
+
+def _first_order(ctx, grad, _):  # type: ignore[no-untyped-def]
+    query, key, value, mask, out, lse = ctx.saved_tensors
+    return *softmax_backward_op(grad, query, key, value, mask, out, lse, ctx.scale), None, None, None
+
+
+def _keep_backward(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
+    grad, query, key, value, mask, _, _, scale = inputs
+    ctx.save_for_backward(grad, query, key, value, mask)
+    ctx.scale = scale
+
+
+def _second_order(ctx, *grads):  # type: ignore[no-untyped-def]
+    grad, query, key, value, mask = ctx.saved_tensors
+    again = torch.is_grad_enabled()
+    with torch.enable_grad():
+        inputs = [t if t.requires_grad else t.detach().requires_grad_() for t in (grad, query, key, value)]
+        out = plain_softmax(inputs[1], inputs[2], inputs[3], mask, ctx.scale)
+        first = torch.autograd.grad(out, inputs[1:], inputs[0], create_graph=True)
+        # output and log-sum-exp are functions of query, key and value: their share is counted there
+        second = torch.autograd.grad(first, inputs, grads, create_graph=again, allow_unused=True)
+    return *second, None, None, None, None
+
+
+softmax_op.register_autograd(_first_order, setup_context=_keep)
+softmax_backward_op.register_autograd(_second_order, setup_context=_keep_backward)
