@@ -1,8 +1,8 @@
 """Criss-cross attention in its plain form: einsum, all H W (H + W) weights in memory at once.
 
 It follows the published code (Huang et al., 2019, https://arxiv.org/abs/1811.11721; the column's own centre is hidden
-so that it counts once). It serves two masters: the yardstick of the benchmark, and the second order of the lean operator
-(`ops/criss_cross.py`). With weights P, scores S and output gradient G, first order is
+so that it counts once). It serves two masters: the yardstick of the benchmark, and the second order of the lean
+operator (`ops/criss_cross.py`). With weights P, scores S and output gradient G, first order is
     dV = P^T G,  dS = P (G V^T - D),  D = rowsum(P G V^T),  dQ = s dS K,  dK = s dS^T Q.
 `second_order` is the gradient of those three lines, written out, in differentiable operations: third order works too.
 
