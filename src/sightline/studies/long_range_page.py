@@ -1,9 +1,9 @@
 """The page of the long-range study: one self-contained file that answers "do they solve the problem?" at a glance.
 
-`write_page` turns the numbers of `results.json` and the test canvases of `scenes.npz` into `report.html` (verdicts, the
-strip `image | R=1 | R=2 | ground truth`, score against ceiling, chance and cost, learning curves, and a canvas to ask) and
-draws `strip.png` beside it. Names, verdicts and sentences come from the results and are escaped. An unfinished study gives
-a page of what is there and says so.
+`write_page` turns the numbers of `results.json` and the canvases of `scenes.npz` into `report.html`: verdicts, the strip
+`image | R=1 | R=2 | ground truth`, score against ceiling, chance and cost, learning curves, and a canvas to ask; it draws
+`strip.png` beside it. Names, verdicts and sentences come from the results and are escaped. An unfinished study gives a
+page of what is there and says so.
 
 Left out: measuring anything. What is absent from the results is absent from the page.
 """
@@ -38,7 +38,10 @@ STATES = {  # how a verdict is drawn, and how a legend calls it
 }
 LEADS = {
     "learned": ("Yes:", "Yes:"),
-    "unlearned": ("Not in this budget, though it can see the answer:", "Not in this budget, though they can see the answer:"),
+    "unlearned": (
+        "Not in this budget, though it can see the answer:",
+        "Not in this budget, though they can see the answer:",
+    ),
     "unseen": ("No, it cannot see every answer:", "No, they cannot see every answer:"),
 }
 TASKS = {
@@ -220,7 +223,15 @@ def curve_charts(results: Row, group: Group, summaries: Sequence[Row]) -> list[d
 
 def numbers(results: Row) -> tuple[list[str], list[list[str]]]:
     """Head and body of the table of all summaries; a dash where nothing was measured."""
-    head = ["setting", "network", "score", "lowest to highest", "seeds", "ceiling", *(cost[1].lower() for cost in COSTS)]
+    head = [
+        "setting",
+        "network",
+        "score",
+        "lowest to highest",
+        "seeds",
+        "ceiling",
+        *(cost[1].lower() for cost in COSTS),
+    ]
     body = []
     for row in results["summary"]:
         score, low, high, ceiling = (row.get(key) for key in ("score_mean", "score_low", "score_high", "ceiling"))
@@ -229,11 +240,11 @@ def numbers(results: Row) -> tuple[list[str], list[list[str]]]:
             [
                 group_title((row["task"], row["digits"])),
                 str(row["network"]),
-                "–" if score is None else f"{score:.3f}",
-                "–" if low is None or high is None else f"{low:.3f} to {high:.3f}",
-                str(row.get("seeds", "–")),
-                "–" if ceiling is None else f"{ceiling:.3f}",
-                *("–" if cost is None else words(cost) for cost, words in costs),
+                "-" if score is None else f"{score:.3f}",
+                "-" if low is None or high is None else f"{low:.3f} to {high:.3f}",
+                str(row.get("seeds", "-")),
+                "-" if ceiling is None else f"{ceiling:.3f}",
+                *("-" if cost is None else words(cost) for cost, words in costs),
             ]
         )
     return head, body
@@ -278,7 +289,9 @@ def write_page(folder: Path, results: Row, scenes: Sequence[Scene]) -> Path:
     head, body = numbers(results)
     here = Path(__file__).parent
     runs = len(results["rows"])
-    learning = [{"title": group_title(group), "charts": curve_charts(results, group, groups[group])} for group in ordered]
+    learning = [
+        {"title": group_title(group), "charts": curve_charts(results, group, groups[group])} for group in ordered
+    ]
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(here), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
@@ -297,9 +310,7 @@ def write_page(folder: Path, results: Row, scenes: Sequence[Scene]) -> Path:
         verdicts=verdicts(shown),
         strips=strips(scenes),
         spread=any((row.get("seeds") or 1) > 1 for row in results["summary"]),
-        groups=[
-            {"title": group_title(group), "bars": bar_chart(results, group, groups[group])} for group in ordered
-        ],
+        groups=[{"title": group_title(group), "bars": bar_chart(results, group, groups[group])} for group in groups],
         fields=field_figures(),
         main_title=group_title(main) if main is not None else "",
         costs=cost_charts(results, main, shown) if main is not None else [],

@@ -63,12 +63,20 @@ def cell_of_positions(scene: Scene) -> list[int]:
     """The cell, row by row, in which the middle of each map position lies."""
     rows, columns = scene.reach.shape[2:]
     ys, xs = scene.map_size
-    return [(2 * y + 1) * rows // (2 * ys) * columns + (2 * x + 1) * columns // (2 * xs) for y in range(ys) for x in range(xs)]
+    return [
+        (2 * y + 1) * rows // (2 * ys) * columns + (2 * x + 1) * columns // (2 * xs)
+        for y in range(ys)
+        for x in range(xs)
+    ]
 
 
 def shares_on_answers(scene: Scene, network: int) -> list[int]:
     """For each query the percentage of its look that falls on the cell of its answer; -1 where there is none."""
-    looks, cell, answer = scene.looks[network].astype(np.float64), np.array(cell_of_positions(scene)), answer_cells(scene)
+    looks, cell, answer = (
+        scene.looks[network].astype(np.float64),
+        np.array(cell_of_positions(scene)),
+        answer_cells(scene),
+    )
     if np.isnan(looks).any():
         return [NOTHING] * len(looks)
     weights = looks.reshape(len(looks), -1)

@@ -2,7 +2,7 @@
 
 A question is a cell of the canvas that holds labelled pixels. Its answer is the class that most of those pixels were
 given. A right answer is drawn dark on white, a wrong one struck through, white on black, so that right and wrong can be
-told apart in grey and at thumbnail size; the frame keeps the question's own colour, by which the reader finds the digit.
+told apart in grey and at thumbnail size; the frame keeps the question's colour, by which the reader finds the digit.
 
 The same geometry is drawn twice: as SVG for the page, and as `strip.png` for everything else. Left out: disagreement
 between the pixels of one question; the score counts pixels, the strip counts questions.
@@ -21,6 +21,7 @@ from sightline.studies.scenes import Scene
 
 UNLABELLED = -100
 TRUTH = "ground truth"
+STRIKE = "#ff9d3c"  # orange: visible on black and on white
 
 
 @dataclass(frozen=True)
@@ -87,7 +88,9 @@ def answer_cells(scene: Scene) -> list[int | None]:
     digits = [i for i, patch in enumerate(patches) if patch.any() and not asked[i]]
     if not digits:
         return [None] * len(boxes)
-    return [min(digits, key=lambda d: float(abs(hues[d] - hues[i]).sum())) if asked[i] else None for i in range(len(boxes))]
+    return [
+        min(digits, key=lambda d: float(abs(hues[d] - hues[i]).sum())) if asked[i] else None for i in range(len(boxes))
+    ]
 
 
 def strip_networks(names: Sequence[str]) -> list[str]:
@@ -123,9 +126,8 @@ def answers_svg(found: Sequence[Answer]) -> Markup:
             f'font-weight="700" fill="{ink}">{one.said}</text>'
         )
         if not one.right:
-            parts.append(
-                f'<path d="M{x + 1.2} {y + one.height - 1.2}L{x + one.width - 1.2} {y + 1.2}" stroke="#ff9d3c" stroke-width="1"/>'
-            )
+            line = f"M{x + 1.2} {y + one.height - 1.2}L{x + one.width - 1.2} {y + 1.2}"
+            parts.append(f'<path d="{line}" stroke="{STRIKE}"/>')
     return Markup("".join(parts))
 
 
@@ -153,7 +155,7 @@ def draw_strip(folder: Path, scenes: Sequence[Scene], rows: int = 2) -> Path:
                 axes.text(*middle, str(one.said), ha="center", va="center_baseline", size=15, weight="bold", color=ink)
                 if not one.right:
                     ends = ([corner[0], corner[0] + size[0]], [corner[1] + size[1], corner[1]])
-                    axes.plot(*ends, color="#ff9d3c", linewidth=1.8)
+                    axes.plot(*ends, color=STRIKE, linewidth=1.8)
             axes.set_title(name if name in ("image", TRUTH) else f"{name}\n{score_words(found)}", fontsize=12)
     folder.mkdir(parents=True, exist_ok=True)
     path = folder / "strip.png"

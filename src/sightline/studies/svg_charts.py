@@ -1,8 +1,8 @@
 """Three charts as inline SVG: score bars against ceiling and chance, score against a cost, curves.
 
-Drawn for a phone first: 360 units wide with 12-unit text, so that they read at any width from 320 pixels on. Colours are
-classes of the page's style sheet (`learned`, `unlearned`, `unseen`, `unknown`), so that light, dark and print follow the
-page; each state has its own mark as well, so that nothing depends on colour. Lines and points are labelled directly.
+Drawn for a phone first: 360 units wide with 12-unit text, so that they read at any width from 320 pixels on. Colours
+are classes of the page's style sheet (`learned`, `unlearned`, `unseen`, `unknown`), so that light, dark and print follow
+the page; each state has its own mark as well, so that nothing depends on colour. Lines and points are labelled directly.
 
 Left out: interaction, and every chart that the long-range page does not need.
 """
@@ -101,32 +101,32 @@ def bars(rows: Sequence[Bar], chance: float, title: str) -> Markup:
     def at(value: float) -> float:
         return left + (right - left) * min(max(value, 0.0), 1.0)
 
+    shapes, words = [], []  # all words come after all shapes, so that no line crosses them
     # Left of the middle the words start at the line, right of it they end there: they never leave the picture.
-    parts = [_text(at(chance), 11, f"chance {chance:.2f}", "start" if chance < 0.5 else "end", ' class="quiet"')]
+    words.append(_text(at(chance), 11, f"chance {chance:.2f}", "start" if chance < 0.5 else "end", ' class="quiet"'))
+    ticks = "".join(f"M{at(chance):.1f} {top + row * index + 19:.1f}v11" for index in range(len(rows)))
     for index, bar in enumerate(rows):
         y = top + row * index
-        parts.append(mark(bar.state, left + 6, y + 10) + _text(left + 17, y + 14, bar.name))
-        parts.append(f'<rect class="track" x="{left}" y="{y + 19:.1f}" width="{right - left}" height="11"/>')
-        if bar.ceiling is not None:
-            words = f"ceiling {bar.ceiling:.2f}"
-            parts.append(_text(right, y + 14, words, "end", ' class="quiet"'))
+        shapes.append(f'<rect class="track" x="{left}" y="{y + 19:.1f}" width="{right - left}" height="11"/>')
+        words.append(mark(bar.state, left + 6, y + 10) + _text(left + 17, y + 14, bar.name))
         if bar.score is None:
-            parts.append(_text(right + 6, y + 29, "no score", extra=' class="quiet"'))
-        else:
-            width = at(bar.score) - left
-            parts.append(
-                f'<rect class="fill {bar.state}" x="{left}" y="{y + 19:.1f}" width="{width:.1f}" height="11"/>'
-            )
-            parts.append(_text(right + 6, y + 29, f"{bar.score:.2f}", extra=' class="strong"'))
+            words.append(_text(right + 6, y + 29, "no score", extra=' class="quiet"'))
+            continue
+        size = f'width="{at(bar.score) - left:.1f}" height="11"'
+        shapes.append(f'<rect class="fill {bar.state}" x="{left}" y="{y + 19:.1f}" {size}/>')
+        words.append(_text(right + 6, y + 29, f"{bar.score:.2f}", extra=' class="strong"'))
+    shapes.append(f'<path class="chance-back" d="{ticks}"/>')
+    shapes.append(f'<path class="chance" d="M{at(chance):.1f} 13V{bottom:.1f}"/>')
+    for index, bar in enumerate(rows):
+        y = top + row * index
         if bar.low is not None and bar.high is not None and bar.high > bar.low:
             a, b, m = at(bar.low), at(bar.high), y + 24.5
             path = f"M{a:.1f} {m}H{b:.1f}M{a:.1f} {m - 3}V{m + 3}M{b:.1f} {m - 3}V{m + 3}"
-            parts.append(f'<path class="whisker-back" d="{path}"/><path class="whisker" d="{path}"/>')
+            shapes.append(f'<path class="whisker-back" d="{path}"/><path class="whisker" d="{path}"/>')
         if bar.ceiling is not None:
-            parts.append(f'<path class="ceiling" d="M{at(bar.ceiling):.1f} {y + 16:.1f}v17"/>')
-    ticks = "".join(f"M{at(chance):.1f} {top + row * index + 17:.1f}v15" for index in range(len(rows)))
-    parts.append(f'<path class="chance-back" d="{ticks}"/><path class="chance" d="M{at(chance):.1f} 13v5{ticks}"/>')
-    return _svg(bottom + 4, title, parts)
+            shapes.append(f'<path class="ceiling" d="M{at(bar.ceiling):.1f} {y + 16:.1f}v17"/>')
+            words.append(_text(right, y + 14, f"ceiling {bar.ceiling:.2f}", "end", ' class="quiet"'))
+    return _svg(bottom + 4, title, shapes + words)
 
 
 def _frame(top: float, bottom: float, left: float, right: float, y_ticks: Sequence[tuple[float, str]]) -> list[str]:
@@ -136,9 +136,7 @@ def _frame(top: float, bottom: float, left: float, right: float, y_ticks: Sequen
     return parts
 
 
-def _label_column(
-    names: Sequence[tuple[str, str, float, float]], top: float, bottom: float, x: float
-) -> list[str]:
+def _label_column(names: Sequence[tuple[str, str, float, float]], top: float, bottom: float, x: float) -> list[str]:
     """Names (name, state, x, y of the thing named) written in a column at `x`, apart from each other, with leaders."""
     placed = spread_labels([y for *_, y in names], top, bottom)
     parts = []
