@@ -55,7 +55,7 @@ def relative_bias(
     table: Float[Tensor, "rows heads"], size: Sequence[int], table_size: Sequence[int]
 ) -> Float[Tensor, "heads n n"]:
     """The bias of a map of any size up to `table_size`, one or more axes, from `[prod(2 s - 1), heads]`."""
-    rows = math.prod(2 * t - 1 for t in table_size)
+    rows = math.prod([2 * t - 1 for t in table_size])  # a list: torch.compile traces no generators here
     if table.shape[0] != rows:
         raise ValueError(f"a relative table for size {tuple(table_size)} has {rows} rows, got {table.shape[0]}")
     return table[relative_index(size, table_size, device=table.device)].permute(2, 0, 1)
@@ -67,10 +67,9 @@ def resize_relative_table(
     """Resize a 2-D relative table by bicubic interpolation, as Swin's released code does between window sizes."""
     if len(old) != 2 or len(new) != 2 or any(s < 1 for s in (*old, *new)):
         raise ValueError(f"a relative table is resized between maps (h, w), got {tuple(old)} to {tuple(new)}")
-    if table.shape[0] != math.prod(2 * s - 1 for s in old):
-        raise ValueError(
-            f"a relative table for size {tuple(old)} has {math.prod(2 * s - 1 for s in old)} rows, got {table.shape[0]}"
-        )
+    rows = (2 * old[0] - 1) * (2 * old[1] - 1)
+    if table.shape[0] != rows:
+        raise ValueError(f"a relative table for size {tuple(old)} has {rows} rows, got {table.shape[0]}")
     if tuple(old) == tuple(new):
         return table
     offsets = table.unflatten(0, (2 * old[0] - 1, 2 * old[1] - 1))[None]

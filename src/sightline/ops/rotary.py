@@ -38,7 +38,8 @@ def apply_rotary(
     """
     choose("pairing", pairing, PAIRINGS)
     heads, n, d = x.shape[1:]
-    if 2 * angles.shape[-1] != d or angles.shape[-2] != n or angles.shape[:-2] not in ((), (1,), (heads,)):
+    fits = angles.dim() == 2 or (angles.dim() == 3 and angles.shape[0] == heads)
+    if not fits or 2 * angles.shape[-1] != d or angles.shape[-2] != n:
         raise ValueError(
             f"{heads} heads of {n} tokens and width {d} need angles [{n}, {d // 2}] or [{heads}, {n}, {d // 2}] "
             f"and an even width, got {list(angles.shape)}"
