@@ -1,0 +1,164 @@
+"""The command `sightline`: names become functions here and nowhere else.
+
+A command is a frozen dataclass of settings, whose documented fields become the options, and a function of it. Both are
+imported when the command is called, so that `sightline --help` stays quick. Errors that a user can mend (`ValueError`,
+`OSError`) are one sentence on standard error and exit code 2; Ctrl-C is 130.
+
+Left out: commands of rooms that do not stand yet, and shell completion.
+"""
+
+import contextlib
+import dataclasses
+import io
+import os
+import re
+import sys
+import traceback
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+from sightline.ops.arguments import choose
+
+Load = Callable[[], tuple[type, Callable[[Any], None]]]
+
+
+def _study_long_range() -> tuple[type, Callable[[Any], None]]:
+    from sightline.studies import long_range
+
+    return long_range.LongRange, long_range.run
+
+
+def _bench_ops() -> tuple[type, Callable[[Any], None]]:
+    from sightline.bench import operators
+
+    return operators.Operators, operators.run
+
+
+COMMANDS: Mapping[str, tuple[str, Mapping[str, tuple[str, Load]]]] = {
+    "study": (
+        "an experiment of the lab, with its page",
+        {"long-range": ("who can answer a question whose answer stands anywhere in the image?", _study_long_range)},
+    ),
+    "bench": (
+        "speed and memory against the references, on this machine",
+        {"ops": ("time and peak memory of every attention operator, correctness first", _bench_ops)},
+    ),
+}
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Run one command and return the exit code: 0 done, 2 a mistake said in one sentence, 130 stopped by Ctrl-C."""
+    words = list(sys.argv[1:] if arguments is None else arguments)
+    settings: Any = None
+    try:
+        found = _find(words)
+        if found is None:
+            return 0
+        name, load, rest = found
+        kind, run = load()
+        settings = _parse(name, kind, rest)
+        if settings is not None:
+            run(settings)
+        return 0
+    except KeyboardInterrupt as stopped:
+        return _say(str(stopped) or _how_to_go_on(settings), 130)
+    except BrokenPipeError:  # the reader of our output, `head` for one, has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except (ValueError, OSError) as error:
+        if os.environ.get("SIGHTLINE_TRACEBACK"):
+            traceback.print_exc()
+        return _say(_sentence(error), 2)
+
+
+def _find(words: list[str]) -> tuple[str, Load, list[str]] | None:
+    """The command that the first two words name, with the other words; None where help or the version was printed."""
+    if not words or words[0] in ("--help", "-h"):
+        print(_help())
+        return None
+    if words[0] == "--version":
+        from sightline import __version__
+
+        print(f"sightline {__version__}")
+        return None
+    group = choose("option" if words[0].startswith("-") else "command", words[0], [*COMMANDS, "--help", "--version"])
+    _, members = COMMANDS[group]
+    if len(words) == 1:
+        raise ValueError(f"sightline {group} needs a name: it is one of {', '.join(members)}")
+    if words[1] in ("--help", "-h"):
+        print(_help(group))
+        return None
+    if words[1].startswith("-"):
+        raise ValueError(f"sightline {group} needs a name before '{words[1]}': it is one of {', '.join(members)}")
+    name = choose(f"name for sightline {group}", words[1], members)
+    return f"sightline {group} {name}", members[name][1], words[2:]
+
+
+def _help(only: str | None = None) -> str:
+    import sightline
+
+    lines = [str(sightline.__doc__).splitlines()[0], ""] if only is None else []
+    for group, (meaning, members) in COMMANDS.items():
+        if only in (None, group):
+            lines += [f"sightline {group} NAME    {meaning}"]
+            lines += [f"    {name:<12} {what}" for name, (what, _) in members.items()] + [""]
+    return "\n".join([*lines, "Each command explains its options: sightline COMMAND NAME --help"])
+
+
+def _parse(name: str, kind: type, words: list[str]) -> Any:
+    """The settings that the words spell; None where help was printed.
+
+    Raises:
+        ValueError: an option is unknown (the sentence suggests the nearest) or its value does not fit.
+    """
+    import tyro
+
+    complaint = io.StringIO()
+    try:
+        with contextlib.redirect_stderr(complaint):
+            parsed: tuple[Any, list[str]] = tyro.cli(kind, prog=name, args=words, return_unknown_args=True)
+    except SystemExit as stop:
+        if stop.code in (0, None):
+            return None
+        raise ValueError(_unboxed(complaint.getvalue(), name)) from None
+    settings, unknown = parsed
+    sys.stderr.write(complaint.getvalue())
+    options = [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(kind)]
+    for word in unknown:
+        if word.startswith("-"):
+            choose(f"option for {name}", word.partition("=")[0], options)
+    if unknown:
+        raise ValueError(f"{name} does not know what to do with '{' '.join(unknown)}': see {name} --help")
+    return settings
+
+
+def _unboxed(complaint: str, name: str) -> str:
+    # tyro draws its complaints in boxes: a title, what is wrong (broken to fit), a rule, and help. Where the terminal
+    # has no lines to draw with, the title stands above a rule of its own.
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", complaint)
+    parts: list[list[str]] = [[]]
+    for row in (row.strip("│| \t") for row in plain.splitlines()):
+        if row and set(row) <= set("─-"):
+            parts.append([])
+        elif row and row[0] not in "╭╰":
+            parts[-1].append(row)
+    said = " ".join(parts[0] if "╭" in plain or len(parts) == 1 else parts[1])
+    return f"{said.rstrip('.')}: see {name} --help"
+
+
+def _sentence(error: ValueError | OSError) -> str:
+    if isinstance(error, OSError) and error.filename is not None and error.strerror:
+        return f"{error.filename}: {error.strerror.lower()}"
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+def _how_to_go_on(settings: Any) -> str:
+    if hasattr(settings, "resume") and hasattr(settings, "out"):
+        return f"stopped; what was done is kept in {settings.out}, and the same command with --resume goes on"
+    return "stopped"
+
+
+def _say(sentence: str, code: int) -> int:
+    sys.stdout.flush()
+    print(f"sightline: {sentence}", file=sys.stderr)
+    return code
