@@ -131,7 +131,9 @@ def _check_low(
 
 
 def _check_layout(operator: Operator, exact: list[Tensor], cotangent: Tensor, names: Sequence[str]) -> None:
-    inputs = [t.contiguous(memory_format=torch.channels_last) if t.dim() == 4 else t for t in exact]
+    *inputs, cotangent = (
+        t.contiguous(memory_format=torch.channels_last) if t.dim() == 4 else t for t in (*exact, cotangent)
+    )
     for what, got in zip(_whats(names), _run(operator, inputs, cotangent), strict=True):
         if got is not None and got.dim() == 4:
             kept = got.is_contiguous(memory_format=torch.channels_last)
