@@ -3,7 +3,7 @@
 Each pair (u, v) of a head's channels becomes (u cos a - v sin a, u sin a + v cos a); because turns add up,
 <R_m q, R_n k> = <R_(m-n) q, k>.
 
-- one axis: a_j = t T^(-j/P), P = d/2 pairs (RoFormer, Su et al., 2021, https://arxiv.org/abs/2104.09864, equation 15)
+- one axis: a_j = t T^(-j/P), P = d/2 pairs (RoFormer, Su et al., 2021, https://arxiv.org/abs/2104.09864, 3.2.2)
 - axial: the pairs are shared out evenly among the axes (RoPE-ViT, Heo et al., 2024, https://arxiv.org/abs/2403.13298)
 - mixed: every pair has its own frequency vector, a_j = x f_jx + y f_jy, learned (the same paper)
 
