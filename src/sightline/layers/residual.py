@@ -2,6 +2,8 @@
 
 Names are torchvision's: `conv1`, `bn1`, `conv2`, `bn2` (`conv3`, `bn3`), `downsample.0`, `downsample.1`, so that its
 weights load. As there (and in CCNet's backbone) the bottleneck strides in its 3 x 3 convolution, not in the first.
+`first_dilation` is that of the convolution that may stride: where a stage dilates instead of striding, this one must
+keep the dilation before, or the numbers are not those of the strided network at the positions that both have.
 
 Left out: grouped and wider bottlenecks, pre-activation, squeeze and excitation.
 """
@@ -23,13 +25,23 @@ def _shortcut(inputs: int, outputs: int, stride: int, norm: str) -> nn.Module | 
 
 
 class BasicBlock(nn.Module):
-    """Two 3 x 3 convolutions around a shortcut: `[b, inputs, h, w] -> [b, width, y, x]`; both are dilated alike."""
+    """Two 3 x 3 convolutions around a shortcut: `[b, inputs, h, w] -> [b, width, y, x]`."""
 
     expansion = 1
 
-    def __init__(self, inputs: int, width: int, *, stride: int = 1, dilation: int = 1, norm: str = "batch") -> None:
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        first_dilation: int | None = None,
+        norm: str = "batch",
+    ) -> None:
         super().__init__()
-        self.conv1 = _convolution(inputs, width, 3, stride, dilation)
+        first = dilation if first_dilation is None else first_dilation
+        self.conv1 = _convolution(inputs, width, 3, stride, first)
         self.bn1 = make_norm(norm, width)
         self.conv2 = _convolution(width, width, 3, 1, dilation)
         self.bn2 = make_norm(norm, width)
@@ -48,11 +60,21 @@ class BottleneckBlock(nn.Module):
 
     expansion = 4
 
-    def __init__(self, inputs: int, width: int, *, stride: int = 1, dilation: int = 1, norm: str = "batch") -> None:
+    def __init__(
+        self,
+        inputs: int,
+        width: int,
+        *,
+        stride: int = 1,
+        dilation: int = 1,
+        first_dilation: int | None = None,
+        norm: str = "batch",
+    ) -> None:
         super().__init__()
+        first = dilation if first_dilation is None else first_dilation
         self.conv1 = _convolution(inputs, width, 1)
         self.bn1 = make_norm(norm, width)
-        self.conv2 = _convolution(width, width, 3, stride, dilation)
+        self.conv2 = _convolution(width, width, 3, stride, first)
         self.bn2 = make_norm(norm, width)
         self.conv3 = _convolution(width, width * self.expansion, 1)
         self.bn3 = make_norm(norm, width * self.expansion)
