@@ -87,7 +87,9 @@ def main() -> None:
         axis.set_ylabel("y, row")
     bar = figure.colorbar(image, ax=axes, shrink=0.8, pad=0.01, extend="min")
     bar.set_label("similarity to the query (red cross); 1: the same, lines at 0.25, 0.5, 0.75")
-    figure.savefig(Path(__file__).parent / "positions.png", dpi=90)
+    path = Path(__file__).parent / "positions.png"
+    figure.savefig(path, dpi=90)
+    print(path)
 
 
 if __name__ == "__main__":

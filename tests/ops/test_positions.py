@@ -103,6 +103,13 @@ def test_other_maps_moco_v3_lies_transposed_and_equals_timm_reversed() -> None:
     torch.testing.assert_close(timm, moco, **EXACT)
 
 
+@pytest.mark.parametrize("convention", TABLES)
+def test_every_position_has_its_own_code(convention: str) -> None:
+    table = TABLES[convention]((7, 10), 16, dtype=torch.float64)
+    apart = torch.cdist(table, table) + 9 * torch.eye(70, dtype=torch.float64)
+    assert apart.min() > 0.1
+
+
 def test_big_vision_reaches_the_lowest_frequency_and_mae_does_not() -> None:
     step = {f: f((1, 2), 16, dtype=torch.float64)[1, 3].asin() for f in (sincos_mae, sincos_big_vision)}
     torch.testing.assert_close(step[sincos_big_vision], torch.tensor(1e-4, dtype=torch.float64))
