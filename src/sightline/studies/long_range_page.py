@@ -1,13 +1,14 @@
 """The page of the long-range study: one self-contained file that answers "do they solve the problem?" at a glance.
 
-`write_page` turns the numbers of `results.json` and the canvases of `scenes.npz` into `report.html`: verdicts, the strip
-`image | R=1 | R=2 | ground truth`, score against ceiling, chance and cost, learning curves, and a canvas to ask; it draws
-`strip.png` beside it. Names, verdicts and sentences come from the results and are escaped. An unfinished study gives a
-page of what is there and says so.
+`write_page` turns the numbers of `results.json` and the canvases of `scenes.npz` into `report.html`: verdicts, the
+strip `image | R=1 | R=2 | ground truth`, score against ceiling, chance and cost, learning curves, a canvas to ask; it
+draws `strip.png` beside it. Names, verdicts and sentences come from the results and are escaped. An unfinished study
+gives a page of what is there and says so.
 
 Left out: measuring anything. What is absent from the results is absent from the page.
 """
 
+import functools
 import json
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,9 +21,9 @@ from sightline.studies.scene_data import pack, picture_uri
 from sightline.studies.scenes import Scene
 from sightline.studies.strip_picture import (
     TRUTH,
-    answer_cells,
     answers,
     answers_svg,
+    digits_of,
     draw_strip,
     png_bytes,
     score_words,
@@ -38,11 +39,8 @@ STATES = {  # how a verdict is drawn, and how a legend calls it
 }
 LEADS = {
     "learned": ("Yes:", "Yes:"),
-    "unlearned": (
-        "Not in this budget, though it can see the answer:",
-        "Not in this budget, though they can see the answer:",
-    ),
-    "unseen": ("No, it cannot see every answer:", "No, they cannot see every answer:"),
+    "unlearned": ("No, it did not learn it in this budget:", "No, they did not learn it in this budget:"),
+    "unseen": ("No, it cannot see enough:", "No, they cannot see enough:"),
 }
 TASKS = {
     "recall": "Recall: name the digit that has the square's colour, anywhere on the canvas",
@@ -95,11 +93,8 @@ def groups_of(results: Row) -> dict[Group, list[Row]]:
 
 def main_group(groups: Mapping[Group, Sequence[Row]], scenes: Sequence[Scene]) -> Group | None:
     """The setting that the page opens with: the one of the test canvases, else the recall task with most networks."""
-    if scenes:
-        shown = ("recall", len({cell for cell in answer_cells(scenes[0]) if cell is not None}))
-        digits = [group for group in groups if group[0] == "recall" and group[1] >= shown[1]]
-        if digits:  # a digit that no square asks for is not counted above
-            return min(digits, key=lambda group: group[1])
+    if scenes and ("recall", digits_of(scenes[0])) in groups:
+        return "recall", digits_of(scenes[0])
     return max(groups, key=lambda group: (group[0] == "recall", len(groups[group]), group[1]), default=None)
 
 
@@ -262,6 +257,7 @@ def facts_of(results: Row) -> list[tuple[str, str]]:
     return found
 
 
+@functools.cache  # a study writes its page many times, and these never change
 def field_figures() -> list[dict[str, str]]:
     """The panels of the first picture, one image each, so that a phone can put them below each other."""
     photo = field_picture.photograph()

@@ -75,22 +75,41 @@ def answers(scene: Scene, network: str) -> list[Answer]:
     return found
 
 
+def patches_of(scene: Scene) -> list[UInt8[np.ndarray, "y x 3"]]:
+    """The image of every cell, row by row."""
+    return [scene.image[top : top + h, left : left + w] for top, left, h, w in cell_boxes(scene)]
+
+
+def asking_cells(scene: Scene) -> list[bool]:
+    """For every cell, row by row, whether it asks a question."""
+    labelled = scene.truth != UNLABELLED
+    return [bool(labelled[top : top + h, left : left + w].any()) for top, left, h, w in cell_boxes(scene)]
+
+
+def digit_cells(scene: Scene) -> list[int]:
+    """The cells, counted row by row, of digits that nothing is asked about: those that hold answers."""
+    asked = asking_cells(scene)
+    return [cell for cell, patch in enumerate(patches_of(scene)) if patch.any() and not asked[cell]]
+
+
+def digits_of(scene: Scene) -> int:
+    """How many digits hold answers on this canvas."""
+    return len(digit_cells(scene))
+
+
 def answer_cells(scene: Scene) -> list[int | None]:
     """For every cell, row by row: the cell that holds the answer to its question, None where nothing is asked.
 
     The answer to a question is the digit of its colour; where no digit has its colour, the only coloured one (the key).
     """
-    boxes = cell_boxes(scene)
-    patches = [scene.image[t : t + h, le : le + w] for t, le, h, w in boxes]
-    asked = [bool((scene.truth[t : t + h, le : le + w] != UNLABELLED).any()) for t, le, h, w in boxes]
-    hues = [brightest(patch).astype(float) for patch in patches]
+    hues = [brightest(patch).astype(float) for patch in patches_of(scene)]
     hues = [hue / max(hue.max(), 1.0) for hue in hues]
-    digits = [i for i, patch in enumerate(patches) if patch.any() and not asked[i]]
-    if not digits:
-        return [None] * len(boxes)
-    return [
-        min(digits, key=lambda d: float(abs(hues[d] - hues[i]).sum())) if asked[i] else None for i in range(len(boxes))
-    ]
+    asked, digits = asking_cells(scene), digit_cells(scene)
+
+    def nearest(cell: int) -> int:
+        return min(digits, key=lambda digit: float(abs(hues[digit] - hues[cell]).sum()))
+
+    return [nearest(cell) if asks and digits else None for cell, asks in enumerate(asked)]
 
 
 def strip_networks(names: Sequence[str]) -> list[str]:

@@ -1,8 +1,9 @@
 """Three charts as inline SVG: score bars against ceiling and chance, score against a cost, curves.
 
 Drawn for a phone first: 360 units wide with 12-unit text, so that they read at any width from 320 pixels on. Colours
-are classes of the page's style sheet (`learned`, `unlearned`, `unseen`, `unknown`), so that light, dark and print follow
-the page; each state has its own mark as well, so that nothing depends on colour. Lines and points are labelled directly.
+are classes of the page's style sheet (`learned`, `unlearned`, `unseen`, `unknown`), so that light, dark and print
+follow the page; each state has its own mark as well, so that nothing depends on colour. Lines and points are labelled
+directly.
 
 Left out: interaction, and every chart that the long-range page does not need.
 """
