@@ -63,7 +63,7 @@ def criss_cross_attention(
 
 def why_not(backend: str, query: Tensor) -> str | None:
     """Why a backend cannot serve such tensors, in words, or None where it can."""
-    if backend == "torch" and query.dtype not in SERVED:
+    if query.dtype not in SERVED:
         return f"it computes in {', '.join(str(t).removeprefix('torch.') for t in SERVED)}, got {query.dtype}"
     return None
 
@@ -72,14 +72,14 @@ def _serving(backend: str, query: Tensor) -> str:
     """The backend that will serve.
 
     Raises:
-        ValueError: unknown, or asked for and unable.
+        ValueError: unknown, or asked for and unable, or none is able.
     """
-    if choose("backend", backend, ("auto", *BACKENDS)) == "auto":
-        return next(name for name in BACKENDS if why_not(name, query) is None)
-    reason = why_not(backend, query)
-    if reason is not None:
-        raise ValueError(f"backend '{backend}' cannot serve criss_cross_attention: {reason}")
-    return backend
+    asked = choose("backend", backend, ("auto", *BACKENDS))
+    for name in BACKENDS if asked == "auto" else (asked,):
+        reason = why_not(name, query)
+        if reason is None:
+            return name
+    raise ValueError(f"backend '{asked}' cannot serve criss_cross_attention: {reason}")
 
 
 def _check(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> None:
