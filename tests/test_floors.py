@@ -11,8 +11,8 @@ FLOORS = {
     "run": 0, "ops": 0, "envs": 0,
     "layers": 1, "planning": 1,
     "models": 2,
-    "seeing": 3, "vision": 3, "rl": 3,
-    "studies": 4, "play": 4, "bench": 4,
+    "seeing": 3, "vision": 3, "rl": 3, "bench": 3,
+    "studies": 4, "play": 4,
     "cli": 5, "__main__": 6,
 }  # fmt: skip
 BANNED = {"utils", "util", "common", "core", "base", "helpers", "misc"}
