@@ -89,7 +89,8 @@ def recurrent_criss_cross_weights_from(
         mask: True where a key may be looked at, in every pass.
         scale: multiplies the scores.
         residual: None counts attention alone: the result is the row of the product of R weight tables. A number gamma
-            counts the layer's residual too: each pass is then identity + gamma times its table.
+            counts the layer's residual too: each pass is then identity + gamma times its table. A tensor may hold one
+            gamma per pass, first pass first.
 
     The weights tell how positions mix; the projection of the values inside a pass mixes channels, not positions, and is
     not counted. The result is a constant: no gradient flows back from it. Memory: O(N), not O(N (H + W)).
@@ -112,9 +113,10 @@ def recurrent_criss_cross_weights_from(
     weights = torch.zeros(b, 1, h, w, dtype=dtype, device=queries[0].device)
     weights[:, :, position[0], position[1]] = 1
     with torch.no_grad():
-        for query, key in zip(reversed(queries), reversed(keys), strict=True):
-            through = _value_gradient(query.to(dtype), key.to(dtype), weights, mask, scale)
-            weights = through if residual is None else weights + residual * through
+        gammas = None if residual is None else torch.as_tensor(residual).to(weights).expand(len(queries))
+        for i in reversed(range(len(queries))):
+            through = _value_gradient(queries[i].to(dtype), keys[i].to(dtype), weights, mask, scale)
+            weights = through if gammas is None else weights + gammas[i] * through
     return weights[:, 0].to(queries[0].dtype)
 
 
