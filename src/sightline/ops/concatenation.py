@@ -1,12 +1,14 @@
 """Concatenation attention, ReLU(a_i + b_j), exactly and in O(N log N): one sort, suffix sums, one look-up per query.
 
-Wang et al., 2018 (https://arxiv.org/abs/1711.07971), equation 6: f(i, j) = ReLU(w [theta_i, phi_j]), which is ReLU(a_i + b_j)
-with a = w_theta theta_i and b = w_phi phi_j. Query i uses exactly the keys with b_j > -a_i, the end of the sorted keys, so
+Wang et al., 2018 (https://arxiv.org/abs/1711.07971), equation 6: f(i, j) = ReLU(w [theta_i, phi_j]), which is
+ReLU(a_i + b_j) with a = w_theta theta_i and b = w_phi phi_j. Query i uses exactly the keys with b_j > -a_i, the end of
+the sorted keys, so
 
     out_i = (a_i sum_{j: b_j > -a_i} v_j + sum_{j: b_j > -a_i} b_j v_j) / count
 
-needs two suffix sums at one place. The gradients have the same form with the roles of a and b exchanged; `docs/concatenation.md`
-derives them. Suffix sums are taken from the large end, never as a total minus a prefix, which would cancel.
+needs two suffix sums at one place. The gradients have the same form with the roles of a and b exchanged;
+`docs/concatenation.md` derives them. Suffix sums are taken from the large end, never as a total minus a prefix, which
+would cancel.
 
 Left out: the second-order gradient in O(N log N); it recomputes the plain N x N form.
 """
@@ -17,7 +19,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from sightline.ops.softmax import accumulation_type, empty_map
+from sightline.ops.dot_product import visible_keys
+from sightline.ops.layouts import accumulation_type, empty_map
+from sightline.ops.reference import attention
+from sightline.ops.second_order import second_order
 
 CHUNK = 2**19  # values in memory at once: channels are independent, so tables are built for a few of them at a time
 
@@ -29,23 +34,6 @@ class Lookup(NamedTuple):
     used: Tensor  # [b, n] how many of them a query uses
     query: Tensor  # [b, n] plus the mean of the keys
     key: Tensor  # [b, m] in the sorted order, minus their mean; 0 where hidden
-
-
-def plain_concatenation(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None) -> Tensor:
-    """The N x N form, differentiable any number of times: `[b,n], [b,m], [b,c,m] -> [b,c,n]`."""
-    dtype = accumulation_type(query.dtype)
-    scores = torch.relu(query.to(dtype)[:, :, None] + key.to(dtype)[:, None])
-    if mask is not None:
-        scores = scores * mask[:, None]
-    return torch.einsum("bnm,bcm->bcn", scores / visible_keys(key, mask), value.to(dtype)).to(query.dtype)
-
-
-def visible_keys(key: Tensor, mask: Tensor | None) -> Tensor:
-    """The number of keys that a query may look at, at least 1: `key [b, ..., m] -> [b or 1, 1, 1]`."""
-    dtype = accumulation_type(key.dtype)
-    if mask is None:
-        return torch.ones(1, 1, 1, dtype=dtype, device=key.device) * max(key.shape[-1], 1)
-    return mask.sum(1).clamp_min(1).to(dtype)[:, None, None]
 
 
 def _look_up(query: Tensor, key: Tensor, visible: Tensor | None) -> Lookup:
@@ -102,7 +90,7 @@ def concatenation_forward(
 def concatenation_backward(
     grad: Tensor, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of query, key and value: key j is used by the queries with a_i > -b_j, again a suffix, now of the queries."""
+    """Gradients of query, key and value; key j serves the queries with a_i > -b_j, again a suffix of a sorted list."""
     dtype = accumulation_type(query.dtype)
     n, m = query.shape[1], key.shape[1]
     dq, dk = query.new_zeros(query.shape, dtype=dtype), key.new_zeros(key.shape, dtype=dtype)
@@ -154,12 +142,11 @@ def _keep_backward(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 
 def _second_order(ctx, *grads):  # type: ignore[no-untyped-def]
     *saved, mask = ctx.saved_tensors
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        inputs = [t if t.requires_grad else t.detach().requires_grad_() for t in saved]
-        out = plain_concatenation(inputs[1], inputs[2], inputs[3], mask)
-        first = torch.autograd.grad(out, inputs[1:], inputs[0], create_graph=True)
-        second = torch.autograd.grad(first, inputs, grads, create_graph=again, allow_unused=True)
+
+    def plain(a: Tensor, b: Tensor, v: Tensor) -> Tensor:
+        return attention(a[:, None], b[:, None], v, pairwise="concatenation", mask=mask)
+
+    second = second_order(plain, saved, grads)
     return *second, None
 
 

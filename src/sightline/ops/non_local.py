@@ -1,9 +1,9 @@
 """Non-local attention: every query position over every key position, and no form of it stores an N x N tensor.
 
 Wang et al., 2018 (https://arxiv.org/abs/1711.07971), equation 1, out_i = (1 / C) sum_j f(q_i, k_j) v_j, with f one of
-softmax (the paper's Gaussian forms), dot product, and concatenation ReLU(a_i + b_j); for the last two C is the number of
-visible keys. Softmax goes block by block (`ops/softmax.py`), dot product by associativity, q (k v^T), in O(N), and
-concatenation by sorting in O(N log N) (`ops/concatenation.py`).
+softmax (the paper's Gaussian forms), dot product, and concatenation ReLU(a_i + b_j); for the last two C is the number
+of visible keys. Softmax goes block by block (`ops/softmax.py`), dot product by associativity in O(N)
+(`ops/dot_product.py`), and concatenation by sorting in O(N log N) (`ops/concatenation.py`).
 
 Left out: projections, residual and sub-sampling, which are the layer's; attention dropout; keys that differ per query.
 """
@@ -13,13 +13,15 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sightline.ops.arguments import choose
-from sightline.ops.concatenation import concatenation_op, visible_keys
+from sightline.ops.concatenation import concatenation_op
+from sightline.ops.dot_product import dot_product_op
+from sightline.ops.layouts import is_channels_last
 from sightline.ops.reference import attention
-from sightline.ops.softmax import accumulation_type, softmax_op
+from sightline.ops.softmax import softmax_op
 
 PAIRWISE = ("softmax", "dot_product", "concatenation")
-BACKENDS = ("auto", "torch", "reference")
-DTYPES = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
+BACKENDS = ("torch", "reference")  # "auto" takes the first that can serve
+SERVED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
 def non_local_attention(
@@ -34,51 +36,53 @@ def non_local_attention(
 ) -> Float[Tensor, "b c *positions"]:
     """Attention of all positions over all keys, in one to three dimensions, without an N x N tensor.
 
-    Keys may lie on another grid than queries. `pairwise` is "softmax", "dot_product" (divided by the number of visible keys) or
-    "concatenation" (d = 1: query and key are a and b of ReLU(a_i + b_j), divided likewise). `mask` is True where a key may be
-    looked at; a query with nothing to see gives zeros. `scale` multiplies the products of query and key. Half precision inputs
-    keep float32 scores, inputs of unlike precision meet in the wider one, and a channels_last query or value gives a
-    channels_last output. All gradients are exact; second-order ones take the plain N x N form.
+    Keys may lie on another grid than queries. `pairwise` is "softmax", "dot_product" (divided by the number of visible
+    keys) or "concatenation" (d = 1: query and key are a and b of ReLU(a_i + b_j), divided likewise). `mask` is True
+    where a key may be looked at; a query with nothing to see gives zeros. `scale` multiplies the products of query and
+    key. Half precision inputs keep float32 scores, inputs of unlike precision meet in the wider one, and a
+    channels_last query or value gives a channels_last output. All gradients are exact; those of second order take the
+    plain N x N form, except for the dot product, which needs it nowhere.
 
     Raises:
         ValueError: shapes, dtype or devices do not fit, an option is unknown, or the backend cannot serve the request.
     """
     choose("pairwise function", pairwise, PAIRWISE)
-    choose("backend", backend, BACKENDS)
     _check(query, key, value, mask, pairwise, scale)
     dtype = torch.promote_types(torch.promote_types(query.dtype, key.dtype), value.dtype)
     query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
-    if backend == "reference":
+    if _serving(backend, query) == "reference":
         return attention(query, key, value, pairwise=pairwise, mask=mask, scale=scale)
-    last = _channels_last(query) or _channels_last(value)
+    last = is_channels_last(query) or is_channels_last(value)
     q, k, v = query.flatten(2), key.flatten(2), value.flatten(2)
     visible = None if mask is None else mask.flatten(1)
     if pairwise == "softmax":
         out = softmax_op(q, k, v, visible, scale, last)[0]
     elif pairwise == "dot_product":
-        out = _dot_product(q, k, v, visible, scale, last)
+        out = dot_product_op(q, k, v, visible, scale, last)[0]
     else:
         out = concatenation_op(q[:, 0], k[:, 0], v, visible, last)
     return out.unflatten(2, query.shape[2:]) if query.dim() > 3 else out
 
 
-def _dot_product(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, channels_last: bool
-) -> Tensor:
-    """(q k^T) v = q (k v^T): the inner product first is d x c numbers instead of N x N."""
-    dtype = accumulation_type(query.dtype)  # a sum over all keys leaves the range of half precision
-    k, v = key.to(dtype), value.to(dtype)
-    if mask is not None:
-        k = k * mask[:, None]
-    table = torch.bmm(k, v.transpose(1, 2)) * (scale / visible_keys(key, mask))
-    q = query.to(dtype)
-    if channels_last:
-        return torch.bmm(q.transpose(1, 2), table).transpose(1, 2).to(query.dtype)
-    return torch.bmm(table.transpose(1, 2), q).to(query.dtype)
+def why_not(backend: str, query: Tensor) -> str | None:
+    """Why a backend cannot serve such tensors, in words, or None where it can."""
+    if backend == "torch" and query.dtype not in SERVED:
+        return f"it computes in {', '.join(str(t).removeprefix('torch.') for t in SERVED)}, got {query.dtype}"
+    return None
 
 
-def _channels_last(x: Tensor) -> bool:
-    return x.stride(1) == 1 and not x.is_contiguous()
+def _serving(backend: str, query: Tensor) -> str:
+    """The backend that will serve.
+
+    Raises:
+        ValueError: unknown, or asked for and unable.
+    """
+    if choose("backend", backend, ("auto", *BACKENDS)) == "auto":
+        return next(name for name in BACKENDS if why_not(name, query) is None)
+    reason = why_not(backend, query)
+    if reason is not None:
+        raise ValueError(f"backend '{backend}' cannot serve non_local_attention: {reason}")
+    return backend
 
 
 def _check(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, pairwise: str, scale: float) -> None:
@@ -107,9 +111,9 @@ def _check(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, pairw
         )
     if pairwise == "concatenation" and scale != 1.0:
         raise ValueError(f"concatenation has no scale, got {scale}: leave it at 1.0, or scale query and key yourself")
-    if any(t.dtype not in DTYPES for t in (query, key, value)):
+    if not (query.is_floating_point() and key.is_floating_point() and value.is_floating_point()):
         raise ValueError(
-            f"non-local attention needs floats of 16, 32 or 64 bits, got query {query.dtype}, key {key.dtype}, "
+            f"non-local attention needs floating-point maps, got query {query.dtype}, key {key.dtype}, "
             f"value {value.dtype}: convert them"
         )
     if any(t.device != query.device for t in (key, value, mask) if t is not None):

@@ -1,8 +1,11 @@
 """Softmax attention of all positions over all positions, block by block: no N x N table in forward or backward.
 
-Wang et al., 2018 (https://arxiv.org/abs/1711.07971), equation 1 with the Gaussian form: out_i = sum_j softmax_j(scale q_i k_j) v_j.
+Wang et al., 2018 (https://arxiv.org/abs/1711.07971), equation 1 with the Gaussian form:
+
+    out_i = sum_j softmax_j(scale q_i k_j) v_j
+
 A block of queries meets every key at once, so the softmax needs no merging; what is kept for the backward pass is the
-log-sum-exp of each row (Dao et al., 2022, https://arxiv.org/abs/2205.14135), from which a block's weights come back exactly.
+log-sum-exp of each row (Dao et al., 2022, https://arxiv.org/abs/2205.14135), from which a block's weights come back.
 Query and value may differ in width, and both memory layouts are read and written without copies of whole maps.
 
 Left out: fused GPU kernels. The blocks are plain matrix products, so they run on any device. The second-order gradient
@@ -12,34 +15,13 @@ recomputes the plain N x N form.
 import torch
 from torch import Tensor
 
+from sightline.ops.layouts import accumulation_type, empty_map
+from sightline.ops.reference import attention
+from sightline.ops.second_order import second_order
+
 BLOCK = 2**19  # weights in memory at once: two such blocks stay in the cache of a processor core
 BLOCK_ON_ACCELERATOR = 2**25  # there a small block leaves most of the device idle
 FEWEST_ROWS = 64  # fewer queries than this make thin, slow matrix products
-
-
-def accumulation_type(dtype: torch.dtype) -> torch.dtype:
-    """Scores and sums of half precision inputs are kept in float32."""
-    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
-
-
-def plain_softmax(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> Tensor:
-    """The N x N form, differentiable any number of times: `[b,d,n], [b,d,m], [b,c,m] -> [b,c,n]`."""
-    dtype = accumulation_type(query.dtype)
-    scores = scale * torch.einsum("bdn,bdm->bnm", query.to(dtype), key.to(dtype))
-    if mask is not None:
-        seen = mask.any(1)[:, None, None]
-        scores = scores.masked_fill(~mask[:, None], float("-inf")).masked_fill(~seen, 0.0)
-    weights = scores.softmax(-1)
-    if mask is not None:
-        weights = weights * mask[:, None]
-    return torch.einsum("bnm,bcm->bcn", weights, value.to(dtype)).to(query.dtype)
-
-
-def empty_map(like: Tensor, channels: int, positions: int, channels_last: bool) -> Tensor:
-    """Uninitialised `[b, channels, positions]` in the asked memory layout."""
-    if channels_last:
-        return like.new_empty(like.shape[0], positions, channels).transpose(1, 2)
-    return like.new_empty(like.shape[0], channels, positions)
 
 
 def _block(query: Tensor, keys: int) -> tuple[int, int]:
@@ -86,7 +68,7 @@ def softmax_forward(
 def softmax_backward(
     grad: Tensor, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, out: Tensor, lse: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
-    """Gradients of query, key and value, each in the layout of its input; the weights come back from the log-sum-exp."""
+    """Gradients of query, key and value, each in the layout of its input; the log-sum-exp gives the weights back."""
     dtype = accumulation_type(query.dtype)
     b, n, m = query.shape[0], query.shape[2], key.shape[2]
     dq, dk, dv = torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
@@ -152,14 +134,9 @@ def _keep_backward(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
 
 
 def _second_order(ctx, *grads):  # type: ignore[no-untyped-def]
-    grad, query, key, value, mask = ctx.saved_tensors
-    again = torch.is_grad_enabled()
-    with torch.enable_grad():
-        inputs = [t if t.requires_grad else t.detach().requires_grad_() for t in (grad, query, key, value)]
-        out = plain_softmax(inputs[1], inputs[2], inputs[3], mask, ctx.scale)
-        first = torch.autograd.grad(out, inputs[1:], inputs[0], create_graph=True)
-        # output and log-sum-exp are functions of query, key and value: their share is counted there
-        second = torch.autograd.grad(first, inputs, grads, create_graph=again, allow_unused=True)
+    # output and log-sum-exp are functions of query, key and value: their share is counted there
+    *saved, mask = ctx.saved_tensors
+    second = second_order(lambda q, k, v: attention(q, k, v, mask=mask, scale=ctx.scale), saved, grads)
     return *second, None, None, None, None
 
 

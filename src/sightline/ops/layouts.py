@@ -1,0 +1,28 @@
+"""In which memory layout and precision an operator on flattened maps `[b, c, n]` computes and answers.
+
+A map in channels_last keeps each position's channels side by side; flattened, that is a transposed `[b, n, c]`. An
+operator that honours it on both ends spares the copies that a change of layout costs.
+
+Left out: layouts that are neither; they are read as they are and answered channels first.
+"""
+
+import torch
+from jaxtyping import Shaped
+from torch import Tensor
+
+
+def is_channels_last(x: Shaped[Tensor, "b c *positions"]) -> bool:
+    """Whether the channels of one position lie side by side and its positions do not (one channel counts as first)."""
+    return x.stride(1) == 1 and not x.is_contiguous()
+
+
+def empty_map(like: Tensor, channels: int, positions: int, channels_last: bool) -> Tensor:
+    """Uninitialised `[b, channels, positions]` with the batch, dtype and device of `like`, in the asked layout."""
+    if channels_last:
+        return like.new_empty(like.shape[0], positions, channels).transpose(1, 2)
+    return like.new_empty(like.shape[0], channels, positions)
+
+
+def accumulation_type(dtype: torch.dtype) -> torch.dtype:
+    """What scores and sums are kept in: float32 where the inputs have half precision."""
+    return torch.float32 if dtype in (torch.float16, torch.bfloat16) else dtype
