@@ -9,7 +9,7 @@ import pytest
 import torch
 
 from sightline.bench import machine
-from sightline.bench.measure import can_measure_memory, interleave, peak_memory, speedup, spread
+from sightline.bench.measure import can_measure_memory, interleave, peak_memories, peak_memory, speedup, spread
 
 MEGABYTE = 2**20
 needs_linux = pytest.mark.skipif(not can_measure_memory(), reason="peak memory is measured on Linux alone")
@@ -18,6 +18,10 @@ needs_linux = pytest.mark.skipif(not can_measure_memory(), reason="peak memory i
 def adds(megabytes: int, copies: int) -> Callable[[], list[torch.Tensor]]:
     x = torch.zeros(megabytes * MEGABYTE // 4)
     return lambda: [x + i for i in range(copies)]
+
+
+def adds_twice() -> dict[str, Callable[[], list[torch.Tensor]]]:
+    return {"much": adds(16, 4), "little": adds(16, 1)}  # the larger peak first: the smaller one must not inherit it
 
 
 def fails() -> Callable[[], None]:
@@ -58,6 +62,14 @@ def test_a_known_peak_is_found(copies: int) -> None:
     peak = peak_memory(f"{__file__}:adds", (32, copies))
     assert peak is not None
     assert copies * 32 * MEGABYTE * 0.95 < peak < copies * 32 * MEGABYTE * 1.1
+
+
+@needs_linux
+def test_several_peaks_do_not_mix() -> None:
+    peaks = peak_memories(f"{__file__}:adds_twice")
+    assert peaks is not None
+    assert 61 * MEGABYTE < peaks["much"] < 68 * MEGABYTE
+    assert 15 * MEGABYTE < peaks["little"] < 18 * MEGABYTE
 
 
 def test_a_child_that_fails_says_why() -> None:

@@ -14,7 +14,7 @@ import os
 import shutil
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 from torch import Tensor, nn
 
@@ -33,6 +33,7 @@ from sightline.run.states import (
 METRICS, CHECKPOINT = "metrics.jsonl", "checkpoint"
 
 
+@runtime_checkable
 class Stateful(Protocol):
     """An optimiser, a schedule, a gradient scaler: anything that can say its state and take it back."""
 
