@@ -127,6 +127,8 @@ def test_biases_equal_their_functions_and_carry_published_names() -> None:
     assert not alibi.state_dict()
     assert torch.equal(alibi.bias((2, 3)), relative.alibi_bias(relative.alibi_slopes(3), (2, 3)))
     assert alibi.bias((7,)).shape == (3, 7, 7)
+    blocks = relative.alibi_bias(relative.alibi_slopes(3), (2, 3), distance="manhattan")
+    assert torch.equal(AlibiBias(3, distance="manhattan").bias((2, 3)), blocks)
 
 
 @pytest.mark.parametrize("prefix", [0, 1, 5])
@@ -159,6 +161,12 @@ def test_mixed_frequencies_are_learned_from_the_scores() -> None:
     query, key = layer.rotate(torch.randn(2, 3, 12, 8), torch.randn(2, 3, 12, 8), (3, 4))
     (query @ key.transpose(-1, -2)).square().sum().backward()
     assert (layer.freqs.grad.abs() > 0).all()
+
+
+def test_axial_options_reach_the_angles() -> None:
+    layer = RotaryAxial(8, theta=50.0, first="y")
+    assert torch.equal(layer.angles((3, 5)), rotary.axial_angles((3, 5), 8, theta=50.0, first="y"))
+    assert torch.equal(RotaryAxial(8).angles((3, 5)), rotary.axial_angles((3, 5), 8, theta=100.0, first="x"))
 
 
 def test_a_sequence_and_a_volume_rotate_too() -> None:

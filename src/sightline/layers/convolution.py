@@ -12,7 +12,11 @@ GROUPS = 8  # of a group norm, fewer where they would not divide the channels
 
 
 def make_norm(name: str, channels: int) -> nn.Module:
-    """A norm for maps: "batch", "group" (independent of the batch) or "none"."""
+    """A norm for maps: "batch", "group" or "none".
+
+    A group norm does not depend on the batch, but it averages over all positions: every position then knows a little
+    of every other, which no layer's pattern shows. A batch norm does so in training only.
+    """
     choose("norm", name, ("batch", "group", "none"))
     if name == "batch":
         return nn.BatchNorm2d(channels)

@@ -42,7 +42,9 @@ def weights_of_passes(
     around the attention counted. The value projections act on channels, not on positions, and are not counted in
     either.
     """
-    queries, keys, gammas = [], [], []
+    queries: list[Tensor] = []
+    keys: list[Tensor] = []
+    gammas: list[Tensor] = []
     for layer in passes:
         queries.append(layer.query_conv(x))
         keys.append(layer.key_conv(x))

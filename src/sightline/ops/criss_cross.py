@@ -48,7 +48,11 @@ def criss_cross_attention(
         ValueError: shapes, types or devices do not fit, the backend is unknown, or it cannot serve these tensors.
     """
     _check(query, key, value, mask)
-    if torch.is_autocast_enabled(query.device.type) and query.dtype != torch.float64:
+    if (
+        torch.amp.is_autocast_available(query.device.type)
+        and torch.is_autocast_enabled(query.device.type)
+        and query.dtype != torch.float64
+    ):
         dtype = torch.get_autocast_dtype(query.device.type)
         query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     if not query.dtype == key.dtype == value.dtype:
