@@ -66,7 +66,7 @@ def test_a_link_chooses_the_query_and_the_picture_follows(written, tmp_path):
         bytes_shown = [round(255 * w / weights.max()) / 255 for w in weights.flatten()] if n else []
         assert picture.count('class="look"') == sum(share >= 0.01 for share in bytes_shown)
         said = scene_data.said_at_positions(scenes[0].prediction[n], scenes[0].truth, (8, 10))[query]
-        assert f"says {said}: {'right' if said == truth else 'wrong'}" in picture
+        assert (f"✓ says {said}, right" if said == truth else f"✗ says {said}, not {truth}") in picture
         assert 'class="answer"' in picture
     empty = dom_of(page, tmp_path, "#scene=1&query=0,9")
     assert panels_of(empty) != panels_of(asked)

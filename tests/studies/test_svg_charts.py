@@ -26,8 +26,8 @@ def test_labels_keep_their_distance_their_order_and_the_frame(wanted):
 
 
 def test_labels_that_do_not_collide_stay():
-    assert svg_charts.spread_labels([50.0, 10.0, 90.0], 0, 100) == [50.0, 10.0, 90.0]
-    assert svg_charts.spread_labels([100.0, 100.0], 0, 100) == [86.0, 100.0]
+    assert svg_charts.spread_labels([50.0, 10.0, 90.0], 0.0, 100.0) == [50.0, 10.0, 90.0]
+    assert svg_charts.spread_labels([100.0, 100.0], 0.0, 100.0) == [86.0, 100.0]
 
 
 def test_bars_are_as_long_as_scores():
@@ -63,8 +63,8 @@ def test_one_cost_for_all_is_drawn():
 
 
 def test_runs_of_one_name_share_one_label():
-    runs = [Curve("a", "learned", [0, 1, 2], [0.0, 0.5, y]) for y in (0.8, 1.0)] + [
-        Curve("b", "unseen", [0, 2], [0, 0])
+    runs = [Curve("a", "learned", [0.0, 1.0, 2.0], [0.0, 0.5, y]) for y in (0.8, 1.0)] + [
+        Curve("b", "unseen", [0.0, 2.0], [0.0, 0.0])
     ]
     svg = svg_charts.curves(runs, "t", "steps", (0.0, 1.0), 0.1)
     words = [text.text for text in ElementTree.fromstring(svg).iter() if text.tag == "text"]
@@ -80,11 +80,12 @@ def test_words_are_escaped():
 
 def test_states_are_told_apart_without_colour():
     shapes = {
-        re.sub(r'class="[^"]*"', "", svg_charts.mark(state, 0, 0))
+        re.sub(r'class="[^"]*"', "", svg_charts.mark(state, 0.0, 0.0))
         for state in ("learned", "unlearned", "unseen", "unknown")
     }
     kinds = {
-        re.search(r'class="(\w+)', svg_charts.mark(state, 0, 0)).group(1) for state in ("learned", "unseen", "unknown")
+        re.search(r'class="(\w+)', svg_charts.mark(state, 0.0, 0.0)).group(1)
+        for state in ("learned", "unseen", "unknown")
     }
     assert len(shapes) >= 3
     assert kinds == {"fill", "stroke", "ring"}

@@ -90,8 +90,8 @@
     const answer = scene.answer[scene.cell[query]];
     const lines = [];
     if (truth < 0) lines.push(["quiet", `no question here (says ${said})`]);
-    else if (said === truth) lines.push(["right", `✓ says ${said}: right`]);
-    else lines.push(["wrong", `✗ says ${said}: wrong, it is ${truth}`]);
+    else if (said === truth) lines.push(["right", `✓ says ${said}, right`]);
+    else lines.push(["wrong", `✗ says ${said}, not ${truth}`]);
     let reach = count === cells ? `Every cell can reach it` : `${count} of ${cells} cells can reach it`;
     if (truth >= 0 && answer >= 0) {
       const within = canReach(scene, network, query, answer);

@@ -51,7 +51,7 @@ Row = Mapping[str, Any]
 Group = tuple[str, int]  # task and number of digits
 
 
-def in_thousands(value: float) -> str:
+def in_thousands(value: float | int) -> str:
     """A count with a decimal prefix: 57 300 is `57 k`."""
     for size, prefix in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
         if abs(value) >= size:
@@ -108,18 +108,13 @@ def cost_of(results: Row, summary: Row, name: str) -> float | None:
     return sum(values) / len(values) if values else None
 
 
-def listed(names: Sequence[str]) -> str:
-    """Names as a sentence lists them."""
-    return names[0] if len(names) == 1 else ", ".join(names[:-1]) + " and " + names[-1]
-
-
-def headline(summaries: Sequence[Row]) -> list[dict[str, str]]:
+def headline(summaries: Sequence[Row]) -> list[dict[str, Any]]:
     """One line for each verdict that occurs: who solves the problem, who does not, and why not."""
     lines = []
     for state, (one, many) in LEADS.items():
         names = [str(row["network"]) for row in summaries if state_of(row.get("verdict")) == state]
         if names:
-            lines.append({"state": state, "lead": one if len(names) == 1 else many, "names": listed(names)})
+            lines.append({"state": state, "lead": one if len(names) == 1 else many, "names": names})
     return lines
 
 
@@ -156,16 +151,21 @@ def strips(scenes: Sequence[Scene]) -> list[list[dict[str, Any]]]:
     return lines
 
 
+def number(value: float | int | None) -> float | None:
+    """A number of a JSON file, which writes 1.0 as 1, as a float."""
+    return None if value is None else float(value)
+
+
 def bar_chart(results: Row, group: Group, summaries: Sequence[Row]) -> Markup:
     """Scores of one setting against ceilings and chance."""
     rows = [
         svg_charts.Bar(
             name=str(row["network"]),
             state=state_of(row.get("verdict")),
-            score=row.get("score_mean"),
-            low=row.get("score_low"),
-            high=row.get("score_high"),
-            ceiling=row.get("ceiling"),
+            score=number(row.get("score_mean")),
+            low=number(row.get("score_low")),
+            high=number(row.get("score_high")),
+            ceiling=number(row.get("ceiling")),
         )
         for row in summaries
     ]
@@ -206,7 +206,8 @@ def curve_charts(results: Row, group: Group, summaries: Sequence[Row]) -> list[d
         for run in runs:
             dots = [dot for dot in run["curve"] if dot.get(x) is not None and dot.get(y) is not None]
             state = states.get(run["network"], "unknown")
-            lines.append(svg_charts.Curve(run["network"], state, [dot[x] for dot in dots], [dot[y] for dot in dots]))
+            across, up = [float(dot[x]) for dot in dots], [float(dot[y]) for dot in dots]
+            lines.append(svg_charts.Curve(str(run["network"]), state, across, up))
         lines = [line for line in lines if line.x]
         if lines:
             highest = max(max(line.y) for line in lines)

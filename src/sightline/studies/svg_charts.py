@@ -104,7 +104,7 @@ def bars(rows: Sequence[Bar], chance: float, title: str) -> Markup:
 
     shapes, words = [], []  # all words come after all shapes, so that no line crosses them
     # Left of the middle the words start at the line, right of it they end there: they never leave the picture.
-    words.append(_text(at(chance), 11, f"chance {chance:.2f}", "start" if chance < 0.5 else "end", ' class="quiet"'))
+    words.append(_text(at(chance), 11.0, f"chance {chance:.2f}", "start" if chance < 0.5 else "end", ' class="quiet"'))
     ticks = "".join(f"M{at(chance):.1f} {top + row * index + 19:.1f}v11" for index in range(len(rows)))
     for index, bar in enumerate(rows):
         y = top + row * index
@@ -153,7 +153,7 @@ def _label_room(names: Sequence[str]) -> float:
 
 
 def against_cost(
-    points: Sequence[Point], words: Callable[[float], str], chance: float, title: str, axis: str, height: float = 280.0
+    points: Sequence[Point], words: Callable[[float], str], chance: float, title: str, axis: str, height: float = 230.0
 ) -> Markup:
     """Scores over a cost on a logarithmic axis; `words` writes a cost with its unit."""
     top, bottom, left = 12.0, height - 40.0, 34.0
@@ -169,7 +169,7 @@ def against_cost(
     def y_at(y: float) -> float:
         return bottom - (bottom - top) * min(max(y, 0.0), 1.0)
 
-    parts = _frame(top, bottom, left, right, [(y_at(y), f"{y:g}") for y in (0, 0.5, 1)])
+    parts = _frame(top, bottom, left, right, [(y_at(y), f"{y:g}") for y in (0.0, 0.5, 1.0)])
     parts.append(f'<path class="chance" d="M{left} {y_at(chance):.1f}H{right}"/>')
     for x, anchor in ((low, "start"), (high, "end")):
         parts.append(_text(x_at(x) - (8 if anchor == "start" else -8), bottom + 16, words(x), anchor))
@@ -186,7 +186,7 @@ def curves(
     axis: str,
     y_limits: tuple[float, float],
     chance: float | None = None,
-    height: float = 280.0,
+    height: float = 230.0,
 ) -> Markup:
     """Values over steps or seconds, one line per run, one label per name at the mean of its runs' ends."""
     top, bottom, left = 12.0, height - 40.0, 34.0
