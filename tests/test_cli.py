@@ -143,13 +143,12 @@ def test_the_module_is_the_command() -> None:
         assert (same.returncode, same.stderr) == (done.returncode, done.stderr)
 
 
-@pytest.mark.parametrize("encoding", ["utf-8", "ascii"])
-def test_tyros_boxes_are_opened(encoding: str) -> None:
+def test_tyros_boxes_are_opened_where_a_terminal_has_lines_to_draw_with() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "sightline", "bench", "ops", "--repeats", "three"],
         capture_output=True,
         timeout=120,
-        env={**os.environ, "PYTHONIOENCODING": encoding},
+        env={**os.environ, "PYTHONIOENCODING": "utf-8"},
     )
     assert done.returncode == 2
     said = "Error parsing --repeats: invalid literal for int() with base 10: 'three': see sightline bench ops --help"

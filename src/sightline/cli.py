@@ -23,15 +23,15 @@ Load = Callable[[], tuple[type, Callable[[Any], None]]]
 
 
 def _study_long_range() -> tuple[type, Callable[[Any], None]]:
-    from sightline.studies import long_range
+    from sightline.studies.long_range import LongRange, run
 
-    return long_range.LongRange, long_range.run
+    return LongRange, run
 
 
 def _bench_ops() -> tuple[type, Callable[[Any], None]]:
-    from sightline.bench import operators
+    from sightline.bench.operators import Operators, run
 
-    return operators.Operators, operators.run
+    return Operators, run
 
 
 COMMANDS: Mapping[str, tuple[str, Mapping[str, tuple[str, Load]]]] = {
