@@ -6,6 +6,14 @@ from torch import Tensor, nn
 
 from sightline.layers.attention import AttentionLayer
 from sightline.layers.multi_head import MultiHeadAttention
+from sightline.layers.positions import (
+    AlibiBias,
+    BiasesPositions,
+    RelativeBias2d,
+    RotaryAxial,
+    RotaryMixed,
+    RotatesPositions,
+)
 from sightline.ops.patterns import everything
 
 
@@ -42,14 +50,15 @@ def textbook(layer: MultiHeadAttention, tokens: Tensor, size: tuple[int, ...], m
     out = torch.zeros(b, n, c, dtype=tokens.dtype)
     for i in range(b):
         query, key, value = (tokens[i] @ layer.qkv.weight.T + layer.qkv.bias).split(c, -1)
+        if isinstance(layer.position, RotatesPositions):
+            split = (t.reshape(n, layer.heads, d).transpose(0, 1)[None] for t in (query, key))
+            query, key = (t[0].transpose(0, 1).flatten(1) for t in layer.position.rotate(*split, size))
         for h in range(layer.heads):
             part = slice(h * d, (h + 1) * d)
             q, k, v = query[:, part], key[:, part], value[:, part]
-            if isinstance(layer.position, Turn):
-                q, k = (t[0, 0] for t in layer.position.rotate(q[None, None], k[None, None], size))
             for j in range(n):
                 scores = torch.stack([(q[j] * k[m]).sum() / d**0.5 for m in range(n)])
-                if isinstance(layer.position, Slope) and j >= prefix:
+                if isinstance(layer.position, BiasesPositions) and j >= prefix:
                     scores[prefix:] += layer.position.bias(size)[h, j - prefix]
                 seen = torch.ones(n, dtype=torch.bool) if mask is None else mask[i]
                 if seen.any():
@@ -73,6 +82,21 @@ def test_tokens_with_a_prefix_equal_the_textbook(position: nn.Module | None, mas
         mask[1] = False  # one sample with nothing to see
     out = layer(tokens, size=size, mask=mask)
     torch.testing.assert_close(out, textbook(layer, tokens, size, mask))
+
+
+@pytest.mark.parametrize("position", [RotaryAxial(4), RotaryMixed(2, 4), AlibiBias(2), RelativeBias2d(2, (2, 3))])
+def test_position_modules_of_the_house_fit(position: nn.Module) -> None:
+    for parameter in position.parameters():
+        nn.init.normal_(parameter)
+    layer = make(position)
+    tokens = torch.randn(2, 2 + 6, 8, dtype=torch.float64)
+    out = layer(tokens, size=(2, 3))
+    torch.testing.assert_close(out, textbook(layer, tokens, (2, 3)))
+    value = layer.qkv(tokens)[..., 16:].reshape(2, 8, 2, 4)
+    for query, index in ((0, 0), ((1, 1), 6)):
+        mixed = torch.einsum("bhn,bnhd->bhd", layer.weights(tokens, query, size=(2, 3)), value).flatten(1)
+        torch.testing.assert_close(layer.proj(mixed), out[:, index])
+    assert (out - make()(tokens)).abs().max() > 1e-6
 
 
 @pytest.mark.parametrize("size", [(3, 5), (1, 1), (1, 4), (2, 3, 2)])

@@ -42,7 +42,7 @@ def parameters(build: Callable[[], nn.Module]) -> int:
 def test_encoders_keep_the_contract(encoder: Callable[[], nn.Module]) -> None:
     built = encoder()
     assert isinstance(built, Encoder)
-    check_encoder(built)
+    check_encoder(built, sizes=[(64, 80), (97, 65)] if encoder is AlexNet else [(32, 48), (33, 17)])
 
 
 def test_grey_images_and_other_sizes() -> None:
@@ -119,7 +119,7 @@ def test_a_dilated_resnet_holds_the_strided_ones_numbers(depth: int, output_stri
     strided = ResNet(depth, width=4).double().eval()
     dilated = ResNet(depth, width=4, output_stride=output_stride).double().eval()
     dilated.load_state_dict(strided.state_dict())
-    image = torch.randn(1, 3, 45, 66, dtype=torch.float64)
+    image = torch.randn(1, 3, 33, 50, dtype=torch.float64)
     step = 32 // output_stride
     torch.testing.assert_close(dilated(image)[:, :, ::step, ::step], strided(image))
     other = ResNet(depth, width=4, output_stride=output_stride, dilate_first=True).double().eval()
@@ -131,7 +131,7 @@ def test_dilations_are_those_of_ccnet() -> None:
     network = ResNet(50, width=4, output_stride=8, stem="deep", dilate_first=True)
     dilations = [{block.conv2.dilation for block in stage} for stage in network.stages]
     assert dilations == [{(1, 1)}, {(1, 1)}, {(2, 2)}, {(4, 4)}]
-    assert network(torch.zeros(1, 3, 769, 33)).shape[2:] == (97, 5)
+    assert network(torch.zeros(1, 3, 769, 1)).shape[2:] == (97, 1)
 
 
 def test_a_stack_sees_exactly_as_far_as_its_kernels_reach() -> None:

@@ -32,7 +32,7 @@ def test_a_new_network_is_the_one_that_was_trained() -> None:
 
 def test_blocks_stand_after_their_residual_block() -> None:
     network = NonLocalNet(ResNet(18, width=4), [(1, 0), (2, 1)], zero_initialised=False).eval()
-    image = torch.randn(1, 3, 64, 64)
+    image = torch.randn(1, 3, 32, 48)
     resnet, blocks = network.resnet, network.non_local
     x = resnet.layer1(resnet.stem(image))
     x = resnet.layer2[1](blocks["layer2_0"](resnet.layer2[0](x)))
@@ -44,7 +44,7 @@ def test_blocks_stand_after_their_residual_block() -> None:
 @pytest.mark.parametrize("pairwise", ["embedded_gaussian", "gaussian", "dot_product", "concatenation"])
 def test_it_keeps_the_contract(pairwise: str) -> None:
     network = NonLocalNet(ResNet(10, width=8, output_stride=8), [(2, 0)], pairwise=pairwise, zero_initialised=False)
-    check_encoder(network, sizes=[(64, 96), (65, 33)])
+    check_encoder(network, sizes=[(32, 48), (33, 17)])
 
 
 def test_weights_are_those_of_the_block() -> None:
