@@ -1,4 +1,4 @@
-"""`import sightline` is quick and quiet: nothing heavy, no warning, no device touched. It counts modules, not seconds."""
+"""`import sightline` is quick and quiet: nothing heavy, no warning, no device touched. Modules count, not seconds."""
 
 import json
 import subprocess

@@ -54,7 +54,10 @@ def test_a_strangers_config_runs_nothing(tmp_path: Path, name: str, words: str) 
 
 
 def test_describe_checks_the_arguments() -> None:
-    with pytest.raises(ValueError, match=r"patterns:Pattern cannot be built from these arguments: missing a required argument: 'allows'"):
+    with pytest.raises(
+        ValueError,
+        match=r"patterns:Pattern cannot be built from these arguments: missing a required argument: 'allows'",
+    ):
         describe(Pattern, name="x", allow=1)
     with pytest.raises(ValueError, match=r"a config holds .* got a Tensor in sightline.ops.patterns:Pattern"):
         describe(Pattern, name=torch.zeros(1), allows=None)
