@@ -16,7 +16,7 @@ Operator = Callable[..., Tensor]
 LOW = (torch.float32, torch.bfloat16, torch.float16)
 FLOAT64_ERROR = 1e-10  # relative to the largest entry
 ROUNDINGS = {torch.float32: 64.0, torch.bfloat16: 2.0, torch.float16: 2.0}  # relative L2 error, in units of eps
-SMALL = 400  # entries of all inputs together up to which every single one is perturbed by gradcheck
+SMALL = 100  # entries of all inputs together up to which every single one is perturbed by gradcheck
 
 
 def check_op(

@@ -34,7 +34,7 @@ class Pattern:
         return Pattern(f"{self.name} and {other.name}", lambda q, k: self.allows(q, k) & other.allows(q, k))
 
     def mask(self, size: Sequence[int]) -> Bool[Tensor, "n n"]:
-        """The whole N x N table, `mask[query, key]`, positions flattened row by row: for oracles, N squared in memory."""
+        """The whole N x N table, `mask[query, key]`, positions flattened row by row. For oracles: memory is N^2."""
         grid = torch.meshgrid(*(torch.arange(s) for s in size), indexing="ij")
         flat = tuple(axis.flatten() for axis in grid)
         n = flat[0].numel()
