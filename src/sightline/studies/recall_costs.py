@@ -18,7 +18,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from sightline.bench.measure import peak_memory
-from sightline.studies.recall_networks import RecallNetwork
+from sightline.studies.recall_networks import RecallNetwork, in_channels_last
 from sightline.studies.recall_training import Budget, Training, labelled_loss
 
 
@@ -77,7 +77,7 @@ def training_step(task: str, digits: int, network: str, settings: dict[str, Any]
     """One forward and backward pass as a function of nothing, for the child process that measures it."""
     budget = Budget(**settings)
     training = Training(task, digits, network, 0, budget)
-    built = RecallNetwork(**training.network_arguments()).to(memory_format=torch.channels_last).train()
+    built = in_channels_last(RecallNetwork(**training.network_arguments())).train()
     canvases = training.draw(budget.batch, "train", torch.Generator().manual_seed(0))
     image = canvases.image.contiguous(memory_format=torch.channels_last)
     parameters = list(built.parameters())

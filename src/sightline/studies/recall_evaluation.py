@@ -41,7 +41,7 @@ class Evaluation:
     score_error: float
     reach: float  # share whose field reaches the answer
     ceiling: float
-    score_within: float  # score where the field reaches the answer; NaN where it never does
+    score_within: float | None  # score where the field reaches the answer; None where it never does
     chance: float
     tested: Tested
 
@@ -108,10 +108,11 @@ def evaluate(network: RecallNetwork, training: Training, seen: Bool[Tensor, "cel
     """Score, ceiling and test of one trained network on canvases of digits that it was never trained on."""
     canvases = training.test_canvases(training.budget.test_canvases)
     labelled = canvases.label >= 0
-    right = ((predict(network, canvases.image) == canvases.label) & labelled).flatten(1).sum(1).double()
+    correct = (predict(network, canvases.image) == canvases.label) & labelled
+    right = correct.flatten(1).sum(1).double()
     asked = labelled.flatten(1).sum(1).double()
     within = answer_in_field(seen, canvases)
-    right_within = ((predict(network, canvases.image) == canvases.label) & within).sum()
+    right_within = (correct & within).sum()
     share, bound = ceiling(seen, canvases)
     mean = right.sum() / asked.sum()
     # A ratio of sums whose independent units are canvases: the questions of one canvas share their digits.
@@ -122,7 +123,7 @@ def evaluate(network: RecallNetwork, training: Training, seen: Bool[Tensor, "cel
         score_error=float(error),
         reach=share,
         ceiling=bound,
-        score_within=float(right_within / within.sum()),
+        score_within=float(right_within / within.sum()) if share else None,
         chance=1 / canvases.classes,
         tested=change_every_answer(network, few, seen, torch.Generator().manual_seed(TWIN_SEED)),
     )

@@ -128,3 +128,11 @@ class RecallNetwork(nn.Module):
         if isinstance(self.context, AttentionContext):
             return self.context.layer.weights(self.stem(image), query)
         return None
+
+
+def in_channels_last(network: RecallNetwork) -> RecallNetwork:
+    """The network, its convolutions laid out for images in `channels_last`, in which they are faster."""
+    for parameter in network.parameters():
+        if parameter.dim() == 4:
+            parameter.data = parameter.data.contiguous(memory_format=torch.channels_last)
+    return network

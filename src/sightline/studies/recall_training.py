@@ -27,7 +27,7 @@ from sightline.run import (
     save_checkpoint,
     seed_everything,
 )
-from sightline.studies.recall_networks import STRIDE, WIDTH, RecallNetwork
+from sightline.studies.recall_networks import STRIDE, WIDTH, RecallNetwork, in_channels_last
 from sightline.vision.canvases import CELL, TASKS, Canvases
 
 TEST_SEED = 1_000_003  # test canvases are the same for every network and every seed
@@ -68,8 +68,12 @@ class Training:
     @property
     def folder(self) -> Path:
         """Where its run folder lies below the study's."""
-        network = self.network.replace(" ", "-").replace("=", "")
-        return Path("runs") / f"{self.task}-{self.digits}-{network}-seed{self.seed}"
+        return Path("runs") / f"{self.task}-{self.digits}-{self.slug}-seed{self.seed}"
+
+    @property
+    def slug(self) -> str:
+        """The network's name as part of a file's."""
+        return self.network.lower().replace(" ", "-").replace("=", "")
 
     def draw(self, batch: int, split: str, generator: torch.Generator) -> Canvases:
         """Canvases of this task."""
@@ -122,7 +126,7 @@ def build(training: Training) -> tuple[RecallNetwork, torch.optim.Optimizer, Any
     """Network, optimiser and schedule, from the training's seed."""
     seed_everything(training.seed)
     budget = training.budget
-    network = RecallNetwork(**training.network_arguments()).to(memory_format=torch.channels_last)
+    network = in_channels_last(RecallNetwork(**training.network_arguments()))
     optimizer = torch.optim.AdamW(network.parameters(), budget.learning_rate, weight_decay=budget.weight_decay)
     schedule = torch.optim.lr_scheduler.OneCycleLR(optimizer, budget.learning_rate, total_steps=budget.steps + 1)
     return network, optimizer, schedule

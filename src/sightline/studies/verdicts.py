@@ -12,7 +12,7 @@ Left out: why something was not learned; a longer budget may change that verdict
 import math
 from dataclasses import dataclass
 
-from sightline.studies.recall_evaluation import Tested
+from sightline.studies.recall_evaluation import Evaluation, Tested
 
 LEARNED, CANNOT_SEE, DID_NOT_LEARN = "learned", "cannot see", "can see but did not learn it in this budget"
 ENOUGH = 0.9  # of the way from chance to 1
@@ -27,20 +27,20 @@ class Verdict:
     sentence: str
 
 
-def judge(
-    *, score: float, error: float, reach: float, ceiling: float, score_within: float, chance: float, tested: Tested
-) -> Verdict:
-    """Judge one network on one task; all arguments are shares, `error` the standard error of the score."""
+def judge(evaluation: Evaluation) -> Verdict:
+    """Judge one network on one task."""
+    score, ceiling, reach, chance = evaluation.score, evaluation.ceiling, evaluation.reach, evaluation.chance
     unseen, unlearned = 1 - ceiling, ceiling - score
-    if score + ERRORS * error >= chance + ENOUGH * (1 - chance):
+    if score + ERRORS * evaluation.score_error >= chance + ENOUGH * (1 - chance):
         verdict = LEARNED
         sentence = f"learned: {_percent(score)} right, chance is {_percent(chance)}"
         if reach < 1:
             sentence += f", though {_percent(1 - reach)} of the answers lie outside its field"
     elif unseen >= unlearned:
         verdict = CANNOT_SEE
-        sentence = f"cannot see {_percent(1 - reach)} of the answers{_proof(tested)}"
-        sentence += f"; of the rest it gets {_percent(score_within)} right" if not math.isnan(score_within) else ""
+        sentence = f"cannot see {_percent(1 - reach)} of the answers{_proof(evaluation.tested)}"
+        if evaluation.score_within is not None:
+            sentence += f"; of the rest it gets {_percent(evaluation.score_within)} right"
     else:
         verdict = DID_NOT_LEARN
         of = "every answer" if reach == 1 else f"{_percent(reach)} of the answers"
@@ -51,7 +51,8 @@ def judge(
 
 def _proof(tested: Tested) -> str:
     if tested.beyond_changed:
-        return f" by its field, which is wrong: changing such an answer changed {tested.beyond_changed} of {tested.beyond} outputs"
+        changed = f"{tested.beyond_changed} of {tested.beyond}"
+        return f" by its field, which is wrong: changing such an answer changed {changed} outputs"
     if not tested.beyond:
         return ""
     return f" (changing such an answer changed no bit of its output in {tested.beyond} of {tested.beyond} trials)"

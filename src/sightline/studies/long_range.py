@@ -1,0 +1,223 @@
+"""The long-range study: which networks can answer a question whose answer stands anywhere in the image?
+
+Ten networks that differ in their context alone learn to recall (`vision/canvases.py`) with 2, 4 and 8 digits, and, as a
+contrast, an easier task that one summary of the image solves. Beside every score stands its ceiling, from the exact
+field, and every gap has one of three verdicts (`verdicts.py`). What was measured lies in `results.json`, and
+`report.html` shows it.
+
+Left out: other budgets. `--steps` changes that of all networks alike.
+"""
+
+import json
+import platform
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from sightline.ops.arguments import choose
+from sightline.run import stop_on_interrupt, write_whole
+from sightline.studies import field_picture, long_range_page, long_range_scenes
+from sightline.studies.long_range_summary import summarise
+from sightline.studies.long_range_table import Progress, shown
+from sightline.studies.long_range_workers import REACH, open_workers, read_row
+from sightline.studies.recall_evaluation import architecture_reach, ceiling
+from sightline.studies.recall_networks import NETWORKS
+from sightline.studies.recall_training import Budget, Training
+from sightline.studies.scenes import save_scenes
+from sightline.vision.canvases import CELL, TASKS
+
+DEMO_NETWORKS = ("global average pooling", "criss-cross R=1", "criss-cross R=2", "non-local")
+DEMO_DIGITS = 4
+KEY_CLASS_DIGITS = 8  # the contrast is drawn once
+SETTINGS = "settings.json"
+
+
+@dataclass(frozen=True)
+class LongRange:
+    """Settings of the study; every network gets the same budget."""
+
+    demo: bool = False
+    """Four networks that tell the story, four digits, recall alone: minutes instead of an hour."""
+    out: Path = Path("runs/long-range")
+    """Folder for the page, results.json and one run folder per training."""
+    resume: bool = False
+    """Go on with what lies in the folder, to the same result."""
+    seeds: int = 1
+    """Trainings of every network on every task, from seeds 0, 1, ..."""
+    networks: tuple[str, ...] = ()
+    """Names of networks, in quotes; all where none is given."""
+    tasks: tuple[str, ...] = ()
+    """recall, key-class; both where none is given."""
+    digits: tuple[int, ...] = ()
+    """Digits on a recall canvas; 2, 4 and 8 where none is given."""
+    steps: int = Budget().steps
+    """Training steps of every network."""
+    workers: int = 2
+    """Trainings side by side, each with one thread."""
+
+
+def trainings_of(settings: LongRange) -> list[Training]:
+    """What is to be trained, in order: all networks once, then the next seed.
+
+    Raises:
+        ValueError: an unknown name, or a number that is too small or too large.
+    """
+    networks = settings.networks or (DEMO_NETWORKS if settings.demo else NETWORKS)
+    tasks = settings.tasks or (("recall",) if settings.demo else tuple(TASKS))
+    digits = settings.digits or ((DEMO_DIGITS,) if settings.demo else (2, 4, 8))
+    for network in networks:
+        choose("network", network, NETWORKS)
+    for task in tasks:
+        choose("task", task, TASKS)
+    for name, value in (("seeds", settings.seeds), ("steps", settings.steps), ("workers", settings.workers)):
+        if value < 1:
+            raise ValueError(f"--{name} must be at least 1, got {value}")
+    budget = Budget(steps=settings.steps)
+    most = budget.rows * budget.columns - budget.squares
+    if any(not 1 <= count <= most for count in digits):
+        raise ValueError(f"--digits must lie between 1 and {most}, the cells that squares leave free, got {digits}")
+    pairs = [("recall", count) for count in digits if "recall" in tasks]
+    pairs += [("key-class", KEY_CLASS_DIGITS)] if "key-class" in tasks else []
+    return [
+        Training(task, count, network, seed, budget)
+        for seed in range(settings.seeds)
+        for task, count in _unique(pairs)
+        for network in _unique(networks)
+    ]
+
+
+def run(settings: LongRange) -> None:
+    """Run the study, or what is left of it; Ctrl-C keeps what is done.
+
+    Raises:
+        ValueError: settings that do not fit, or another study in the folder.
+        FileExistsError: the folder holds a study, and `resume` was not asked for.
+        KeyboardInterrupt: stopped before the end; the checkpoints, results and page of what is there are written.
+    """
+    trainings = trainings_of(settings)
+    out = _open(settings)
+    print(f"{field_picture.draw(out)}: what each kind of layer can see", flush=True)
+    with stop_on_interrupt() as stop:
+        seen = _reaches({training.network: training.budget for training in trainings}, out)
+        fields = {
+            (t.task, t.digits, t.network): ceiling(seen[t.network], t.test_canvases(t.budget.test_canvases))[::-1]
+            for t in trainings
+            if t.seed == 0
+        }
+        progress = Progress(trainings, out, fields)
+        for training in trainings:
+            row = read_row(training, out)
+            if row is not None:
+                progress.finish(training, row)
+        progress.done_before = len(progress.rows)
+        with open_workers(settings.workers) as workers, shown(progress) as draw:
+            workers.start([t for t in trainings if t not in progress.rows], out, settings.resume)
+            while workers.busy and not stop.requested:
+                for training in workers.finished(timeout=0.5):
+                    row = read_row(training, out)
+                    assert row is not None
+                    progress.finish(training, row)
+                    _write_results(settings, progress, out, finished=False)
+                draw()
+        finished = len(progress.rows) == len(trainings)
+        results = _write_results(settings, progress, out, finished=finished)
+        scenes = long_range_scenes.draw(progress.rows, seen, out)
+        save_scenes(out / "scenes.npz", scenes)
+        page = long_range_page.write_page(out, results, scenes)
+    for one in results["summary"]:
+        print(f"{one['task']}, {one['digits']} digits, {one['network']}: {one['sentence']}")
+    print(f"{page}: {len(progress.rows)} of {len(trainings)} trainings")
+    if not finished:
+        raise KeyboardInterrupt(
+            f"stopped; what was done is kept in {out}, and the same command with --resume goes on from there"
+        )
+
+
+def command_of(settings: LongRange) -> str:
+    """The command line that these settings spell."""
+    words = ["sightline", "study", "long-range"]
+    for name, value in asdict(settings).items():
+        if value == getattr(LongRange(), name) or name == "resume":
+            continue
+        option = f"--{name}"
+        values = value if isinstance(value, tuple) else (value,)
+        words += [option] if value is True else [option, *map(str, values)]
+    return shlex.join(words)
+
+
+def _unique(values: Iterable[Any]) -> list[Any]:
+    return list(dict.fromkeys(values))
+
+
+def _open(settings: LongRange) -> Path:
+    """Make the folder, or find there the study that these settings resume; more seeds or workers are no other study."""
+    path = settings.out / SETTINGS
+    trained = ("demo", "networks", "tasks", "digits", "steps")
+    asked = json.loads(json.dumps({name: value for name, value in asdict(settings).items() if name in trained}))
+    if path.exists():
+        there = json.loads(path.read_text())
+        differ = [
+            f"{name} was {there.get(name)} and is now {asked[name]}" for name in asked if there[name] != asked[name]
+        ]
+        if not settings.resume:
+            raise FileExistsError(
+                f"{settings.out} already holds a study: resume it (--resume) or choose another folder (--out)"
+            )
+        if differ:
+            raise ValueError(f"the study in {settings.out} is another ({'; '.join(differ)}): choose another --out")
+    settings.out.mkdir(parents=True, exist_ok=True)
+    write_whole(path, json.dumps(asked, indent=2) + "\n")
+    return settings.out
+
+
+def _reaches(budgets: Mapping[str, Budget], out: Path) -> dict[str, torch.Tensor]:
+    """The exact field of every network, `[cells_y, cells_x, h, w]`, also as a file for the workers."""
+    seen = {network: architecture_reach(network, budget) for network, budget in budgets.items()}
+    arrays: Any = {network: table.numpy() for network, table in seen.items()}
+    with open(out / REACH, "wb") as file:
+        np.savez_compressed(file, **arrays)
+    return seen
+
+
+def _write_results(settings: LongRange, progress: Progress, out: Path, *, finished: bool) -> dict[str, Any]:
+    """`results.json` of the rows that are there, in the order of the trainings."""
+    rows = [progress.rows[training] for training in progress.trainings if training in progress.rows]
+    budget = asdict(progress.trainings[0].budget)
+    results = {
+        "study": "long-range",
+        "command": command_of(settings),
+        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        "machine": machine(),
+        "settings": {
+            "seeds": settings.seeds,
+            "workers": settings.workers,
+            "threads of each": 1,
+            "cell": CELL,
+            **budget,
+        },
+        "chance": {"recall": 1 / 10, "key-class": 1 / 2},
+        "rows": rows,
+        "summary": summarise(rows),
+        "finished": finished,
+    }
+    write_whole(out / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
+    return results
+
+
+def machine() -> dict[str, str]:
+    """Processor, number of cores and system."""
+    import os
+
+    name = platform.processor() or platform.machine()
+    information = Path("/proc/cpuinfo")
+    if information.exists():
+        models = [
+            line.split(":", 1)[1].strip() for line in information.read_text().splitlines() if "model name" in line
+        ]
+        name = models[0] if models else name
+    return {"processor": name, "cores": str(os.cpu_count()), "system": f"{platform.system()} {platform.machine()}"}

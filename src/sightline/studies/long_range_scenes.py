@@ -1,0 +1,72 @@
+"""Test canvases for the page: what each trained network of one setting answers there, where it looks, what reaches it.
+
+Left out: choosing canvases that tell a better story; they are the first of the test canvases.
+"""
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from sightline.run.checkpoint import load_weights
+from sightline.studies.recall_networks import STRIDE, RecallNetwork
+from sightline.studies.recall_training import Training, predict
+from sightline.studies.scenes import Scene
+from sightline.vision.canvases import Canvases, take
+
+CANVASES = 3
+
+
+def draw(done: Mapping[Training, object], reach: Mapping[str, Tensor], out: Path) -> list[Scene]:
+    """Scenes of the recall setting in the middle of those trained, from seed 0; none where nothing is trained yet."""
+    chosen = _setting(list(done))
+    if not chosen:
+        return []
+    canvases = take(chosen[0].test_canvases(CANVASES), slice(None))
+    networks = [_trained(training, out) for training in chosen]
+    predictions = [predict(network, canvases.image) for network in networks]
+    return [
+        Scene(
+            image=(canvases.image[i] * 255).round().byte().permute(1, 2, 0).numpy(),
+            truth=canvases.label[i].numpy(),
+            networks=[training.network for training in chosen],
+            prediction=np.stack([prediction[i].numpy() for prediction in predictions]),
+            looks=np.stack([_looks(network, canvases, i) for network in networks]),
+            reach=np.stack([_reach_of_positions(reach[training.network]) for training in chosen]),
+        )
+        for i in range(CANVASES)
+    ]
+
+
+def _setting(done: Sequence[Training]) -> list[Training]:
+    """The trainings of one number of digits: the middle one that is there."""
+    recall = [training for training in done if training.task == "recall" and training.seed == 0]
+    counts = sorted({training.digits for training in recall})
+    return [training for training in recall if training.digits == counts[len(counts) // 2]] if counts else []
+
+
+def _trained(training: Training, out: Path) -> RecallNetwork:
+    network = RecallNetwork(**training.network_arguments())
+    load_weights(out / training.folder, network)
+    return network.eval()
+
+
+def _looks(network: RecallNetwork, canvases: Canvases, index: int) -> np.ndarray:
+    """Where every map position looks, `[y x, y, x]`; NaN where the network has no attention."""
+    image = canvases.image[index : index + 1]
+    y, x = image.shape[2] // STRIDE, image.shape[3] // STRIDE
+    table = np.full((y * x, y, x), np.nan, dtype=np.float16)
+    with torch.no_grad():
+        for position in range(y * x):
+            looks = network.looks(image, (position // x, position % x))
+            if looks is None:
+                break
+            table[position] = looks[0].numpy()
+    return table
+
+
+def _reach_of_positions(reach: Tensor) -> np.ndarray:
+    """`[cells_y, cells_x, h, w]` to `[y x, cells_y, cells_x]`: all pixels of a map position answer alike."""
+    return reach[:, :, ::STRIDE, ::STRIDE].flatten(2).permute(2, 0, 1).numpy()
