@@ -117,9 +117,9 @@ def test_what_was_not_measured_is_a_dash_and_no_chart(tmp_path, scenes):
             row[name] = None
         row.pop("curve", None)
     words = " ".join(Reader(page_of(tmp_path, made, scenes)).words.split())
-    assert "floating-point operations" not in words
+    assert "operations of one canvas" not in words
     assert "How did they learn?" not in words
-    assert "seconds of training" in words
+    assert "processor seconds of training" in words
     made["summary"][0].update(score_mean=None, verdict=None)
     assert "no score" in Reader(page_of(tmp_path, made, scenes)).words
 
@@ -175,6 +175,20 @@ def test_a_large_map_keeps_the_page_light(tmp_path):
     assert len(page) < 5_000_000
     data = re.search(r'id="scene-data">(.*?)</script>', page, re.DOTALL)
     assert 1 <= len(json.loads(data.group(1))) < 9
+
+
+@pytest.mark.parametrize(
+    ("verdict", "sentence", "parts"),
+    [
+        ("learned", "learned: 97 % right.", ("learned:", "97 % right.")),
+        ("cannot see", "cannot see 48 % of the answers.", ("cannot see", "48 % of the answers.")),
+        ("can see but did not learn it", "can see every answer but did not.", ("can see", "every answer but did not.")),
+        ("learned", "It is right.", ("learned", "It is right.")),
+        ("learned", "", ("learned", "")),
+    ],
+)
+def test_a_sentence_that_says_its_verdict_is_not_preceded_by_it(verdict, sentence, parts):
+    assert long_range_page.lead_of(verdict, sentence) == parts
 
 
 @pytest.mark.parametrize(

@@ -66,7 +66,7 @@
 
   function marksOf(scene, query) {
     const box = boxOf(query, scene.map, scene.pixels), x = box.x + box.width / 2, y = box.y + box.height / 2;
-    const radius = 0.75 * Math.max(box.width, box.height), parts = [];
+    const radius = Math.max(0.45 * Math.min(box.width, box.height), 0.05 * scene.pixels[0]), parts = [];
     const answer = scene.answer[scene.cell[query]];
     if (scene.truth[query] >= 0 && answer >= 0) {
       const where = boxOf(answer, scene.cells, scene.pixels);

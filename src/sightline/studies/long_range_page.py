@@ -61,8 +61,8 @@ def in_thousands(value: float | int) -> str:
 
 COSTS: tuple[tuple[str, str, str, Callable[[float], str]], ...] = (
     ("parameters", "Parameters", "parameters", in_thousands),
-    ("flops", "FLOPs", "floating-point operations", in_thousands),
-    ("seconds", "Training time", "seconds of training", lambda seconds: f"{seconds:.3g} s"),
+    ("flops", "FLOPs", "operations of one canvas, forwards", in_thousands),
+    ("seconds", "Training time", "processor seconds of training", lambda seconds: f"{seconds:.3g} s"),
     ("peak_memory", "Peak memory", "bytes at the peak of a training step", lambda size: in_thousands(size) + "B"),
 )
 
@@ -118,18 +118,39 @@ def headline(summaries: Sequence[Row]) -> list[dict[str, Any]]:
     return lines
 
 
+def lead_of(verdict: str, sentence: str) -> tuple[str, str]:
+    """The words with which a sentence says its verdict, and the rest: nothing is said twice."""
+    shared = 0
+    for said, wanted in zip(sentence.split(" "), verdict.split(" "), strict=False):
+        if said.rstrip(":;,.") != wanted:
+            break
+        shared += 1
+    if not shared:
+        return verdict, sentence
+    words = sentence.split(" ")
+    return " ".join(words[:shared]), " ".join(words[shared:])
+
+
+def unbroken(words: str) -> str:
+    """Percent signs that stay on the line of their number."""
+    return words.replace(" %", "\u00a0%")
+
+
 def verdicts(summaries: Sequence[Row]) -> list[dict[str, str]]:
     """Each network's verdict and its sentence."""
-    return [
-        {
-            "network": str(row["network"]),
-            "state": state_of(row.get("verdict")),
-            "verdict": str(row["verdict"]),
-            "sentence": str(row.get("sentence") or ""),
-        }
-        for row in summaries
-        if row.get("verdict")
-    ]
+    found = []
+    for row in summaries:
+        if row.get("verdict"):
+            lead, rest = lead_of(str(row["verdict"]), str(row.get("sentence") or ""))
+            found.append(
+                {
+                    "network": str(row["network"]),
+                    "state": state_of(row["verdict"]),
+                    "lead": lead,
+                    "rest": unbroken(rest),
+                }
+            )
+    return found
 
 
 def strips(scenes: Sequence[Scene]) -> list[list[dict[str, Any]]]:
@@ -199,7 +220,7 @@ def curve_charts(results: Row, group: Group, summaries: Sequence[Row]) -> list[d
     charts = []
     for title, x, y, axis in (
         ("Score over steps", "step", "score", "training steps"),
-        ("Score over time", "seconds", "score", "seconds of training"),
+        ("Score over time", "seconds", "score", "processor seconds"),
         ("Loss over steps", "step", "loss", "training steps"),
     ):
         lines = []
@@ -219,15 +240,7 @@ def curve_charts(results: Row, group: Group, summaries: Sequence[Row]) -> list[d
 
 def numbers(results: Row) -> tuple[list[str], list[list[str]]]:
     """Head and body of the table of all summaries; a dash where nothing was measured."""
-    head = [
-        "setting",
-        "network",
-        "score",
-        "lowest to highest",
-        "seeds",
-        "ceiling",
-        *(cost[1].lower() for cost in COSTS),
-    ]
+    head = ["Setting", "Network", "Score", "Lowest to highest", "Seeds", "Ceiling", *(cost[1] for cost in COSTS)]
     body = []
     for row in results["summary"]:
         score, low, high, ceiling = (row.get(key) for key in ("score_mean", "score_low", "score_high", "ceiling"))
@@ -237,7 +250,7 @@ def numbers(results: Row) -> tuple[list[str], list[list[str]]]:
                 group_title((row["task"], row["digits"])),
                 str(row["network"]),
                 "-" if score is None else f"{score:.3f}",
-                "-" if low is None or high is None else f"{low:.3f} to {high:.3f}",
+                "-" if low is None or high is None or low == high else f"{low:.3f} to {high:.3f}",
                 str(row.get("seeds", "-")),
                 "-" if ceiling is None else f"{ceiling:.3f}",
                 *("-" if cost is None else words(cost) for cost, words in costs),

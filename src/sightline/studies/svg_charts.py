@@ -16,7 +16,7 @@ from markupsafe import Markup, escape
 
 WIDTH = 360.0
 LINE = 14.0  # least distance between two lines of text
-LETTER = 6.6  # width of one letter of 12-unit sans-serif text, on the generous side
+LETTER = 6.2  # width of one letter of 12-unit sans-serif text, on the generous side
 
 
 @dataclass(frozen=True)
