@@ -65,19 +65,19 @@ def second_order(
 
 def _weights(query: Tensor, key: Tensor, mask: Tensor | None, scale: float) -> Tensor:
     """Softmax weights `[b, h, w, H + W]`: the column's keys, then the row's; a query that sees nothing has zeros."""
-    b, _, h, w = query.shape
-    scores = scale * _pairs(query, key)
-    hidden = torch.cat(
-        [torch.eye(h, dtype=torch.bool, device=query.device), scores.new_zeros(h, w, dtype=torch.bool)], 1
-    )
-    hidden = hidden[None, :, None].expand(b, h, w, h + w)
-    if mask is not None:
-        column = ~mask.transpose(1, 2)[:, None].expand(b, h, w, h)
-        row = ~mask[:, :, None].expand(b, h, w, w)
-        hidden = hidden | torch.cat([column, row], -1)
-    blind = hidden.all(-1, keepdim=True)
-    weights = scores.masked_fill(hidden, -math.inf).masked_fill(blind, 0.0).softmax(-1)
-    return weights.masked_fill(blind, 0.0)
+    if scale != 1.0:
+        query = scale * query
+    centre = torch.eye(query.shape[2], dtype=torch.bool, device=query.device)[:, None]
+    column = torch.einsum("bchw,bciw->bhwi", query, key).masked_fill(centre, -math.inf)
+    scores = torch.cat([column, torch.einsum("bchw,bchj->bhwj", query, key)], -1)
+    if mask is None:  # exactly the published form, so that it may stand as a yardstick
+        return scores.softmax(-1)
+    shape = scores.shape
+    along_column, along_row = ~mask.transpose(1, 2)[:, None], ~mask[:, :, None]
+    hidden = torch.cat([along_column.expand(*shape[:3], -1), along_row.expand(*shape[:3], -1)], -1)
+    scores = scores.masked_fill(hidden, -math.inf)
+    blind = (scores == -math.inf).all(-1, keepdim=True)
+    return scores.masked_fill(blind, 0.0).softmax(-1).masked_fill(blind, 0.0)
 
 
 def _pairs(x: Tensor, y: Tensor) -> Tensor:
