@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sightline.studies.recall_evaluation import Evaluation, Tested
+from sightline.studies.recall_evaluation import Evaluation, Changes
 from sightline.studies.verdicts import judge
 
 Row = Mapping[str, Any]
@@ -39,7 +39,7 @@ def pooled(rows: Sequence[Row]) -> Evaluation:
         ceiling=rows[0]["ceiling"],
         score_within=sum(within) / len(within) if within else None,
         chance=rows[0]["chance"],
-        tested=Tested(*(sum(row["tested"][name] for row in rows) for name in Tested.__dataclass_fields__)),
+        tested=Changes(*(sum(row["tested"][name] for row in rows) for name in Changes.__dataclass_fields__)),
     )
 
 
@@ -63,7 +63,7 @@ def _one(rows: Sequence[Row]) -> dict[str, Any]:
     }
 
 
-def _mean(values: Sequence[float]) -> float | None:
+def _mean(values: Sequence[float | int]) -> float | int | None:
     """The mean; a whole number where all values are the same."""
     if not values:
         return None

@@ -23,7 +23,7 @@ import torch
 
 from sightline.run import read_metrics, write_whole
 from sightline.studies.recall_costs import cost
-from sightline.studies.recall_evaluation import Evaluation, Tested, evaluate
+from sightline.studies.recall_evaluation import Evaluation, Changes, evaluate
 from sightline.studies.recall_training import Training, train
 from sightline.studies.verdicts import judge
 
@@ -71,7 +71,7 @@ def read_evaluation(training: Training, out: Path) -> Evaluation | None:
     if not path.exists():
         return None
     numbers = json.loads(path.read_text())
-    return Evaluation(**{**numbers, "tested": Tested(**numbers["tested"])})
+    return Evaluation(**{**numbers, "tested": Changes(**numbers["tested"])})
 
 
 def read_row(training: Training, out: Path) -> dict[str, Any] | None:

@@ -24,7 +24,7 @@ TWIN_SEED = 77
 
 
 @dataclass(frozen=True)
-class Tested:
+class Changes:
     """Questions whose right answer was changed, and at how many of them the trained network's output changed at all."""
 
     beyond: int  # questions none of whose pixels has the answer in its field
@@ -43,7 +43,7 @@ class Evaluation:
     ceiling: float
     score_within: float | None  # score where the field reaches the answer; None where it never does
     chance: float
-    tested: Tested
+    tested: Changes
 
 
 def architecture_reach(network: str, budget: Budget) -> Bool[Tensor, "cells_y cells_x h w"]:
@@ -79,7 +79,7 @@ def ceiling(seen: Bool[Tensor, "cells_y cells_x h w"], canvases: Canvases) -> tu
 
 def change_every_answer(
     network: RecallNetwork, canvases: Canvases, seen: Bool[Tensor, "cells_y cells_x h w"], generator: Generator
-) -> Tested:
+) -> Changes:
     """Change the answer to each question in turn, and count the questions at which any bit of the output changed.
 
     In float64, whose plain kernels keep the positions of a map apart; float32 ones may round a whole tile together.
@@ -101,7 +101,7 @@ def change_every_answer(
         for s in (0, 1):
             counts[s, 0] += (sees == bool(s)).sum()
             counts[s, 1] += (moves & (sees == bool(s))).sum()
-    return Tested(*(int(count) for count in counts.flatten()))
+    return Changes(*(int(count) for count in counts.flatten()))
 
 
 def evaluate(network: RecallNetwork, training: Training, seen: Bool[Tensor, "cells_y cells_x h w"]) -> Evaluation:

@@ -12,7 +12,7 @@ Left out: why something was not learned; a longer budget may change that verdict
 import math
 from dataclasses import dataclass
 
-from sightline.studies.recall_evaluation import Evaluation, Tested
+from sightline.studies.recall_evaluation import Evaluation, Changes
 
 LEARNED, CANNOT_SEE, DID_NOT_LEARN = "learned", "cannot see", "can see but did not learn it in this budget"
 ENOUGH = 0.9  # of the way from chance to 1
@@ -49,7 +49,7 @@ def judge(evaluation: Evaluation) -> Verdict:
     return Verdict(verdict, sentence + ".")
 
 
-def _proof(tested: Tested) -> str:
+def _proof(tested: Changes) -> str:
     if tested.beyond_changed:
         changed = f"{tested.beyond_changed} of {tested.beyond}"
         return f" by its field, which is wrong: changing such an answer changed {changed} outputs"
