@@ -20,7 +20,7 @@ import torch
 from torch import Tensor
 
 from sightline.ops.dot_product import visible_keys
-from sightline.ops.layouts import accumulation_type, empty_map
+from sightline.ops.layouts import accumulation_type, empty_map, outside_autocast
 from sightline.ops.reference import attention
 from sightline.ops.second_order import second_order
 
@@ -69,6 +69,7 @@ def _chunks(value: Tensor, positions: int) -> Iterator[slice]:
     return (slice(i, i + channels) for i in range(0, value.shape[1], channels))
 
 
+@outside_autocast
 def concatenation_forward(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, channels_last: bool
 ) -> Tensor:
@@ -87,6 +88,7 @@ def concatenation_forward(
     return out
 
 
+@outside_autocast
 def concatenation_backward(
     grad: Tensor, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None
 ) -> tuple[Tensor, Tensor, Tensor]:

@@ -10,7 +10,7 @@ Left out: the direct order, (q k) v, which costs fewer products where N is small
 import torch
 from torch import Tensor
 
-from sightline.ops.layouts import accumulation_type, empty_map, is_channels_last
+from sightline.ops.layouts import accumulation_type, empty_map, is_channels_last, outside_autocast
 from sightline.ops.second_order import second_order
 
 
@@ -29,6 +29,7 @@ def plain_dot_product(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | 
     return torch.bmm(table.transpose(1, 2), query)
 
 
+@outside_autocast
 def dot_product_forward(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, channels_last: bool
 ) -> tuple[Tensor, Tensor]:
@@ -41,6 +42,7 @@ def dot_product_forward(
     return out, table
 
 
+@outside_autocast
 def dot_product_backward(
     grad: Tensor, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, table: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -92,6 +94,7 @@ def _(
 def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     query, key, value, mask, scale, _ = inputs
     ctx.save_for_backward(query, key, value, mask, output[1])
+    ctx.mark_non_differentiable(output[1])
     ctx.scale = scale
 
 

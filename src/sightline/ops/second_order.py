@@ -29,8 +29,9 @@ def second_order(
     """
     again = torch.is_grad_enabled()  # a third order is asked for
     dtype = accumulation_type(saved[0].dtype)
-    with torch.enable_grad():
-        inputs = [t if t.requires_grad else t.detach().requires_grad_() for t in saved]
+    with torch.enable_grad(), torch.autocast(saved[0].device.type, enabled=False):
+        # as views: the output's gradient may itself depend on the query, and that path is the caller's, not ours
+        inputs = [t.view_as(t) if t.requires_grad else t.detach().requires_grad_() for t in saved]
         grad, *wide = (t.to(dtype) for t in inputs)
         first = torch.autograd.grad(plain(*wide), wide, grad, create_graph=True)
         cotangents = [g.to(dtype) for g in grads]

@@ -15,7 +15,7 @@ recomputes the plain N x N form.
 import torch
 from torch import Tensor
 
-from sightline.ops.layouts import accumulation_type, empty_map
+from sightline.ops.layouts import accumulation_type, empty_map, outside_autocast
 from sightline.ops.reference import attention
 from sightline.ops.second_order import second_order
 
@@ -38,6 +38,7 @@ def _scores(query: Tensor, key: Tensor, mask: Tensor | None, buffer: Tensor) -> 
     return out if mask is None else out.masked_fill_(~mask[:, None], float("-inf"))
 
 
+@outside_autocast
 def softmax_forward(
     query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, channels_last: bool
 ) -> tuple[Tensor, Tensor]:
@@ -65,6 +66,7 @@ def softmax_forward(
     return out, lse
 
 
+@outside_autocast
 def softmax_backward(
     grad: Tensor, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, out: Tensor, lse: Tensor, scale: float
 ) -> tuple[Tensor, Tensor, Tensor]:
@@ -119,6 +121,7 @@ def _(
 def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     query, key, value, mask, scale, _ = inputs
     ctx.save_for_backward(query, key, value, mask, *output)
+    ctx.mark_non_differentiable(output[1])
     ctx.scale = scale
 
 

@@ -1,0 +1,227 @@
+"""Non-local attention equals the table of all pairs, forward and all gradients, on every grid, mask, layout and dtype."""
+
+from collections.abc import Callable
+
+import pytest
+import torch
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from sightline.ops import concatenation, softmax
+from sightline.ops.check import check_op
+from sightline.ops.concatenation import concatenation_backward, concatenation_forward
+from sightline.ops.dot_product import dot_product_backward, dot_product_forward, plain_dot_product
+from sightline.ops.non_local import PAIRWISE, non_local_attention
+from sightline.ops.reference import attention
+from sightline.ops.second_order import second_order
+from sightline.ops.softmax import softmax_backward, softmax_forward
+
+# batch, inner width, value width, query grid, key grid: one to three axes, size 1, other grids, widths that differ
+CASES = [
+    (2, 3, 4, (7,), (7,)),
+    (1, 4, 1, (1,), (1,)),
+    (2, 2, 3, (4, 3), (4, 3)),
+    (3, 5, 2, (1, 4), (1, 4)),
+    (2, 1, 3, (4, 3), (2, 1)),
+    (1, 2, 3, (2, 3, 2), (2, 3, 2)),
+    (2, 3, 1, (3, 1, 2), (1, 5, 1)),
+]
+NAMES = ["query", "key", "value"]
+
+
+def maps(case: tuple, pairwise: str, dtype: torch.dtype = torch.float64) -> list[Tensor]:
+    b, d, c, positions, keys = case
+    d = 1 if pairwise == "concatenation" else d
+    sizes = [(b, d, *positions), (b, d, *keys), (b, c, *keys)]
+    return [torch.randn(size, dtype=dtype) for size in sizes]
+
+
+def some_hidden(b: int, keys: tuple[int, ...]) -> Tensor:
+    """A mask under which the last sample sees nothing at all."""
+    mask = torch.rand(b, *keys) > 0.4
+    mask[-1] = False
+    return mask
+
+
+def forms(pairwise: str, mask: Tensor | None) -> tuple[Callable[..., Tensor], Callable[..., Tensor]]:
+    scale = 1.0 if pairwise == "concatenation" else 0.7
+    return (
+        lambda q, k, v: non_local_attention(q, k, v, pairwise=pairwise, mask=mask, scale=scale),
+        lambda q, k, v: attention(q, k, v, pairwise=pairwise, mask=mask, scale=scale),
+    )
+
+
+@pytest.mark.parametrize("pairwise", PAIRWISE)
+@pytest.mark.parametrize("masked", [False, True], ids=["all", "masked"])
+@pytest.mark.parametrize("case", CASES, ids=str)
+def test_it_is_the_table_of_all_pairs(case: tuple, masked: bool, pairwise: str) -> None:
+    mask = some_hidden(case[0], case[-1]) if masked else None
+    check_op(*forms(pairwise, mask), maps(case, pairwise), names=NAMES, low_precision=())
+
+
+@pytest.mark.parametrize("pairwise", PAIRWISE)
+@pytest.mark.parametrize("masked", [False, True], ids=["all", "masked"])
+def test_low_precision_is_close_to_float64_and_layout_is_kept(masked: bool, pairwise: str) -> None:
+    case = (3, 6, 5, (7, 9), (7, 9))
+    mask = some_hidden(3, (7, 9)) if masked else None
+    check_op(*forms(pairwise, mask), maps(case, pairwise), names=NAMES, second_order=False, channels_last=True)
+
+
+@pytest.mark.parametrize("pairwise", PAIRWISE)
+@pytest.mark.parametrize("masked", [False, True], ids=["all", "masked"])
+@pytest.mark.parametrize("block", [1, 60, 300])
+def test_any_cut_into_blocks_gives_the_same(
+    monkeypatch: pytest.MonkeyPatch, block: int, masked: bool, pairwise: str
+) -> None:
+    monkeypatch.setattr(softmax, "BLOCK", block)
+    monkeypatch.setattr(softmax, "FEWEST_ROWS", 2)
+    monkeypatch.setattr(concatenation, "CHUNK", block)
+    case = (5, 3, 7, (5, 2), (3, 3))
+    mask = some_hidden(5, (3, 3)) if masked else None
+    check_op(*forms(pairwise, mask), maps(case, pairwise), second_order=False, channels_last=True)
+
+
+@pytest.mark.parametrize("pairwise", PAIRWISE)
+def test_expanded_transposed_and_sliced_inputs(pairwise: str) -> None:
+    d = 1 if pairwise == "concatenation" else 3
+    query = torch.randn(1, d, 4, 5, dtype=torch.float64).expand(2, -1, -1, -1)
+    key = torch.randn(2, d, 5, 4, dtype=torch.float64).transpose(2, 3)
+    value = torch.randn(2, 7, 4, 10, dtype=torch.float64)[:, 1:6, :, ::2]
+    leaves = [t.detach().requires_grad_() for t in (query, key, value)]
+    results = []
+    for form in forms(pairwise, None):
+        out = form(*leaves)
+        results.append([out, *torch.autograd.grad(out.sum(), leaves)])  # the gradient of a sum is expanded as well
+    for got, want in zip(*results, strict=True):
+        torch.testing.assert_close(got, want)
+
+
+@pytest.mark.parametrize(
+    ("pairwise", "which"),
+    [("softmax", "query"), ("dot_product", "query"), *((pairwise, "value") for pairwise in PAIRWISE)],
+)
+@pytest.mark.parametrize("grid", [(5,), (4, 3), (2, 3, 4)], ids=str)
+def test_channels_last_in_channels_last_out(grid: tuple[int, ...], which: str, pairwise: str) -> None:
+    given = dict(zip(NAMES, maps((2, 3, 4, grid, grid), pairwise), strict=True))
+    given[which] = given[which].movedim(1, -1).contiguous().movedim(-1, 1)
+    out = non_local_attention(**given, pairwise=pairwise)
+    assert out.movedim(1, -1).is_contiguous()
+    assert not out.is_contiguous()
+    plain = non_local_attention(**{name: t.contiguous() for name, t in given.items()}, pairwise=pairwise)
+    assert plain.is_contiguous()
+    torch.testing.assert_close(out, plain)
+
+
+@pytest.mark.parametrize("pairwise", PAIRWISE)
+@pytest.mark.parametrize("empty", ["batch", "positions", "keys", "channels"])
+def test_empty_maps(empty: str, pairwise: str) -> None:
+    d = 1 if pairwise == "concatenation" else 3
+    full = {"batch": 2, "positions": 4, "keys": 5, "channels": 3}
+    b, n, m, c = {**full, empty: 0}.values()
+    leaves = [torch.randn(s, requires_grad=True) for s in ((b, d, n, 1), (b, d, m, 1), (b, c, m, 1))]
+    out = non_local_attention(*leaves, pairwise=pairwise)
+    assert out.shape == (b, c, n, 1)
+    assert not out.any()
+    for gradient in torch.autograd.grad(out.sum(), leaves):
+        assert not gradient.any()
+
+
+@pytest.mark.parametrize("pairwise", PAIRWISE)
+def test_autocast_leaves_the_scores_in_float32(pairwise: str) -> None:
+    leaves = [t.requires_grad_() for t in maps((2, 6, 4, (5, 4), (5, 4)), pairwise, torch.float32)]
+
+    def run() -> list[Tensor]:
+        out = non_local_attention(*leaves, pairwise=pairwise)
+        first = torch.autograd.grad(out.square().sum(), leaves, create_graph=True)
+        return [out, *first, *torch.autograd.grad(sum(g.square().sum() for g in first), leaves)]
+
+    plain = run()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        cast = run()
+    for got, want in zip(cast, plain, strict=True):
+        assert torch.equal(got, want)
+
+
+@pytest.mark.parametrize("pairwise", PAIRWISE)
+def test_a_gradient_penalty_whose_cotangent_depends_on_the_inputs(pairwise: str) -> None:
+    """Third order as well: the gradient of the penalty is differentiated once more."""
+    leaves = [t.requires_grad_() for t in maps((2, 3, 4, (5,), (6,)), pairwise)]
+    results = []
+    for form in forms(pairwise, some_hidden(2, (6,))):
+        orders = [form(*leaves).square().sum()]
+        grads: list[Tensor] = []
+        for _ in range(3):
+            new = torch.autograd.grad(orders[-1], leaves, create_graph=True)
+            orders.append(sum(g.square().sum() for g in new))
+            grads += new
+        results.append(grads)
+    for got, want in zip(*results, strict=True):
+        torch.testing.assert_close(got, want)
+
+
+def test_inputs_of_unlike_precision_meet_in_the_wider_one() -> None:
+    query, key, value = maps((2, 3, 4, (5,), (5,)), "softmax", torch.float32)
+    out = non_local_attention(query.bfloat16(), key, value)
+    assert out.dtype == torch.float32
+    torch.testing.assert_close(out, non_local_attention(query.bfloat16().float(), key, value))
+
+
+def test_large_scores_do_not_overflow() -> None:
+    query, key, value = (t.requires_grad_() for t in maps((2, 3, 4, (9,), (9,)), "softmax", torch.float32))
+    out = non_local_attention(query, key, value, scale=1e4)
+    torch.testing.assert_close(out, attention(query, key, value, scale=1e4))
+    assert all(g.isfinite().all() for g in torch.autograd.grad(out.sum(), (query, key, value)))
+
+
+@pytest.mark.parametrize("pairwise", PAIRWISE)
+def test_every_entry_is_written(pairwise: str) -> None:
+    """Uninitialised memory holds NaN here, and none of it comes out."""
+    torch.use_deterministic_algorithms(True)
+    try:
+        assert torch.empty(3).isnan().all()
+        leaves = [t.requires_grad_() for t in maps((2, 3, 4, (5, 3), (5, 3)), pairwise, torch.float32)]
+        out = non_local_attention(*leaves, pairwise=pairwise, mask=some_hidden(2, (5, 3)))
+        assert out.isfinite().all()
+        assert all(g.isfinite().all() for g in torch.autograd.grad(out.sum(), leaves))
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
+class Largest(TorchDispatchMode):
+    """Watches every tensor that is made and remembers the size of the largest."""
+
+    numel = 0
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        made = func(*args, **(kwargs or {}))
+        for tensor in made if isinstance(made, tuple | list) else [made]:
+            if isinstance(tensor, Tensor):
+                self.numel = max(self.numel, tensor.untyped_storage().nbytes() // tensor.element_size())
+        return made
+
+
+@pytest.mark.parametrize("pairwise", ["naive", *PAIRWISE])
+def test_no_tensor_grows_with_the_square(pairwise: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(softmax, "BLOCK", 1)  # then a block is the fewest rows: linear in the number of keys
+    monkeypatch.setattr(softmax, "FEWEST_ROWS", 8)
+    n = 500
+    query, key, value = maps((1, 8, 8, (n,), (n,)), pairwise)
+    grad, mask = torch.randn_like(value), torch.rand(1, n) > 0.5
+    with Largest() as largest:
+        if pairwise == "naive":
+            attention(query, key, value, mask=mask)
+        elif pairwise == "softmax":
+            out, lse = softmax_forward(query, key, value, mask, 1.0, False)
+            softmax_backward(grad, query, key, value, mask, out, lse, 1.0)
+        elif pairwise == "dot_product":
+            _, table = dot_product_forward(query, key, value, mask, 1.0, False)
+            dot_product_backward(grad, query, key, value, mask, table, 1.0)
+            second_order(
+                lambda q, k, v: plain_dot_product(q, k, v, mask, 1.0), (grad, query, key, value), (query, key, value)
+            )
+        else:
+            concatenation_forward(query[:, 0], key[:, 0], value, mask, False)
+            concatenation_backward(grad, query[:, 0], key[:, 0], value, mask)
+    assert largest.numel > 0
+    assert (largest.numel >= n * n) == (pairwise == "naive"), f"a tensor of {largest.numel} entries at N = {n}"
+    assert pairwise == "naive" or largest.numel <= 20 * n
