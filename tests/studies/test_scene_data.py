@@ -21,6 +21,16 @@ def test_answers_are_found_where_the_canvas_put_them(task, seed):
     assert strip_picture.digits_of(scene_of(drawn)) == (5 if task == "recall" else 1)
 
 
+def test_an_answer_in_faint_ink_is_found_by_its_hue():
+    drawn = canvases(digits=8, seed=4, cells=(5, 5))
+    scene = scene_of(drawn)
+    expected = strip_picture.answer_cells(scene)
+    for cell in drawn.digit_cell[0].tolist():
+        y, x = cell // 5 * 8, cell % 5 * 8
+        scene.image[y : y + 8, x : x + 8] //= 3
+    assert strip_picture.answer_cells(scene) == expected
+
+
 def test_a_canvas_with_nothing_on_it_asks_nothing():
     scene = scene_of(canvases())
     scene.image[:] = 0
