@@ -96,7 +96,8 @@ def test_what_stands_beside_a_number(monkeypatch: pytest.MonkeyPatch) -> None:
     assert torch.__version__ in told["machine"]
     assert "threads in use" in told["machine"]
     assert told["commit"]
-    monkeypatch.setattr(sys, "argv", [str(Path.cwd() / "benchmarks" / "x.py")])
-    assert machine.command() == "python benchmarks/x.py"
+    for program in (Path.cwd() / "benchmarks" / "x.py", "benchmarks/x.py"):
+        monkeypatch.setattr(sys, "argv", [str(program), "--size", "3"])
+        assert machine.command() == "python benchmarks/x.py --size 3"
     available = machine.memory_available()
     assert available is None or available > 0

@@ -86,10 +86,11 @@ def test_what_would_not_fit_is_skipped_with_the_reason(
     monkeypatch.setattr(machine, "memory_available", lambda: 2**20)
     run(dataclasses.replace(QUICK, names=("softmax",), sizes=(3, 24)))
     lines = capsys.readouterr().out.splitlines()
-    small, large = (next(line for line in lines if size in line) for size in (" 3x3 ", " 24x24 "))
-    assert "naive would take about" not in small
-    assert "skipped" in large
-    assert "naive would take about 0 GiB, 0 GiB are free" in large
+    small, large = ([line for line in lines if size in line] for size in (" 3x3 ", " 24x24 "))
+    assert (len(small), len(large)) == (2, 2), "a line for forward, one for training"
+    assert not any("skipped" in line for line in small)
+    assert all("| skipped" in line for line in large)
+    assert "naive would take about 0 GiB, 0 GiB are free" in large[-1]
 
 
 def test_naive_bytes_is_near_the_truth() -> None:
@@ -105,10 +106,12 @@ def test_the_terminal_table_holds_every_row() -> None:
 
     row = operators.measure_one("criss_cross", 3, QUICK, torch.float32, CPU)
     skipped = {**row, "skipped": "naive would take about 9 GiB, 1 GiB are free", "forms": {"naive": {}, "lean": {}}}
-    console = Console(width=200, record=True, file=io.StringIO())
-    console.print(tables._table([row, skipped], memory=True))
+    console = Console(width=80, record=True, file=io.StringIO())
+    console.print(tables.as_table([row, skipped], memory=True))
     told = console.export_text()
     assert told.count("criss_cross") == 3
+    assert told.count("and backward") == 2
+    assert "…" not in told, "a number was cut"
     assert "naive would take about 9 GiB" in told
 
 

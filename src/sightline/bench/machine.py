@@ -20,11 +20,11 @@ def provenance() -> dict[str, str]:
 
 def command() -> str:
     """The command line that is running, as a reader of the checkout would type it."""
-    program = Path(sys.argv[0])
+    program = Path(sys.argv[0]).resolve()
     if program.name in ("sightline", "__main__.py"):
         words = ["sightline"]
     else:
-        here = Path.cwd()
+        here = Path.cwd().resolve()
         words = ["python", str(program.relative_to(here) if program.is_relative_to(here) else program.name)]
     return shlex.join(words + sys.argv[1:])
 

@@ -9,31 +9,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 Row = Mapping[str, Any]
-PARTS = {"forward": "forward", "training": "forward + backward"}
+PARTS = {"forward": "forward", "training": "and backward"}
 
 
 def headings(memory: bool) -> list[str]:
-    """The columns: seconds of both forms and their ratio, then bytes."""
-    columns = ["operator", "map"]
-    for part in PARTS.values():
-        columns += [f"{part}, naive ms", "lean ms", "times faster"]
-    if memory:
-        for part in PARTS.values():
-            columns += [f"{part}, naive MiB", "lean MiB"]
-    return columns
+    """The columns: milliseconds of both forms and their ratio, then memory over the inputs."""
+    return ["operator", "map", "pass", "naive ms", "lean ms", "times faster"] + ["naive MiB", "lean MiB"] * memory
 
 
-def cells(row: Row, memory: bool) -> list[str]:
-    """One row as text: medians, with the quartiles of the ratio in brackets."""
+def lines(row: Row, memory: bool) -> list[list[str]]:
+    """One measured size as two lines of text, forward and training: medians, with the ratio's quartiles in brackets."""
     naive, lean = row["forms"]["naive"], row["forms"]["lean"]
-    said = [row["operator"], "x".join(map(str, row["map"]))]
-    for part in PARTS:
+    said = []
+    for part, title in PARTS.items():
         ratio = row.get(f"{part}_speedup")
-        said += [_milliseconds(naive, part), _milliseconds(lean, part)]
-        said += [f"{ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]" if ratio else "skipped"]
-    if memory:
-        for part in PARTS:
-            said += [_mebibytes(naive, part), _mebibytes(lean, part)]
+        line = [row["operator"], "x".join(map(str, row["map"])), title]
+        line += [_milliseconds(naive, part), _milliseconds(lean, part)]
+        line += [f"{ratio['median']:.2f} [{ratio['low']:.2f}, {ratio['high']:.2f}]" if ratio else "skipped"]
+        line += [_mebibytes(naive, part), _mebibytes(lean, part)] * memory
+        said.append(line)
     return said
 
 
@@ -56,24 +50,29 @@ def live(*, memory: bool) -> Iterator[Callable[[Sequence[Row]], None]]:
     console = Console()
     if not console.is_terminal:
         print(" | ".join(headings(memory)), flush=True)
-        yield lambda rows: print(" | ".join(cells(rows[-1], memory)) + _why(rows[-1]), flush=True)
+        yield lambda rows: print(_plain(rows[-1], memory), flush=True)
         return
-    with Live(_table([], memory), console=console, auto_refresh=False) as screen:
-        yield lambda rows: screen.update(_table(rows, memory), refresh=True)
+    with Live(as_table([], memory), console=console, auto_refresh=False) as screen:
+        yield lambda rows: screen.update(as_table(rows, memory), refresh=True)
 
 
-def _why(row: Row) -> str:
-    return f" | {row['skipped']}" if row["skipped"] else ""
+def _plain(row: Row, memory: bool) -> str:
+    said = [" | ".join(line) for line in lines(row, memory)]
+    return "\n".join(said) + (f" | {row['skipped']}" if row["skipped"] else "")
 
 
-def _table(rows: Sequence[Row], memory: bool) -> Any:
+def as_table(rows: Sequence[Row], memory: bool) -> Any:
+    """What the terminal shows: a rich table, with what was skipped and why below it."""
+    from rich.box import SIMPLE_HEAD
     from rich.table import Table
 
-    table = Table()
+    table = Table(box=SIMPLE_HEAD, padding=0)
     for i, heading in enumerate(headings(memory)):
-        table.add_column(heading, justify="left" if i == 0 else "right")
+        table.add_column(heading, justify="left" if i in (0, 2) else "right", overflow="fold")
     for row in rows:
-        table.add_row(*cells(row, memory))
+        first, second = lines(row, memory)
+        table.add_row(*first)
+        table.add_row("", "", *second[2:])
     skipped = [f"{row['operator']} {row['map'][0]}x{row['map'][1]}: {row['skipped']}" for row in rows if row["skipped"]]
     table.caption = "\n".join(skipped) or None
     return table
@@ -82,19 +81,19 @@ def _table(rows: Sequence[Row], memory: bool) -> Any:
 def as_markdown(rows: Sequence[Row], about: Mapping[str, str], *, memory: bool) -> str:
     """A page: what the table says, the table, what was skipped and why, and where the numbers come from."""
     columns = headings(memory)
-    lines = [
+    page = [
         "# Attention operators: time and peak memory, naive and lean",
         "",
         "Naive is the form of the published code, lean is Sightline's; both were compared with the slow reference.",
         "Medians; in brackets the quartiles of the ratio, which is taken within each turn. Memory is over the inputs.",
         "",
         "| " + " | ".join(columns) + " |",
-        "|" + "---|" * 2 + "---:|" * (len(columns) - 2),
+        "|" + "---|" * 3 + "---:|" * (len(columns) - 3),
     ]
-    lines += ["| " + " | ".join(cells(row, memory)) + " |" for row in rows]
-    lines += [""] + [f"- {row['operator']}, {row['map']}: {row['skipped']}" for row in rows if row["skipped"]]
-    lines += [f"- {what}: {f'`{text}`' if what == 'command' else text}" for what, text in about.items()]
-    return "\n".join(lines) + "\n"
+    page += ["| " + " | ".join(line) + " |" for row in rows for line in lines(row, memory)]
+    page += [""] + [f"- {row['operator']}, {row['map']}: {row['skipped']}" for row in rows if row["skipped"]]
+    page += [f"- {what}: {f'`{text}`' if what == 'command' else text}" for what, text in about.items()]
+    return "\n".join(page) + "\n"
 
 
 def as_json(results: Mapping[str, Any]) -> str:
