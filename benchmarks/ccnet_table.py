@@ -184,7 +184,7 @@ def _verdict(
     if ours is not None and plain is not None:
         said.append(
             f"- **Lean against plain criss-cross**: two passes take {ours / plain:.2f} times the memory. For backward, "
-            "plain keeps H + W weights per position, lean the output's channels: lean saves memory where H + W is larger "
+            "plain keeps H + W weights per position, lean the output's channels: lean saves memory where H + W is more "
             "(`benchmarks/criss_cross.py`)"
         )
     for slow in ("naive", "SDPA", "Sightline non-local"):
