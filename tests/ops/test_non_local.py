@@ -1,4 +1,4 @@
-"""Non-local attention equals the table of all pairs, forward and all gradients, on every grid, mask, layout and dtype."""
+"""Non-local attention equals the table of all pairs, with all gradients, on every grid, mask, layout and dtype."""
 
 from collections.abc import Callable
 
