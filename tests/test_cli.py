@@ -143,6 +143,17 @@ def test_the_module_is_the_command() -> None:
         assert (same.returncode, same.stderr) == (done.returncode, done.stderr)
 
 
+@pytest.mark.skipif(os.name != "posix", reason="pipes as POSIX has them")
+def test_a_reader_that_has_seen_enough_is_no_mistake() -> None:
+    reading, writing = os.pipe()
+    os.close(reading)
+    done = subprocess.run(
+        [sys.executable, "-m", "sightline", "--help"], stdout=writing, stderr=subprocess.PIPE, timeout=120
+    )
+    os.close(writing)
+    assert (done.returncode, done.stderr) == (0, b"")
+
+
 def test_tyros_boxes_are_opened_where_a_terminal_has_lines_to_draw_with() -> None:
     done = subprocess.run(
         [sys.executable, "-m", "sightline", "bench", "ops", "--repeats", "three"],

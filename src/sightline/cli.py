@@ -52,13 +52,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     settings: Any = None
     try:
         found = _find(words)
-        if found is None:
-            return 0
-        name, load, rest = found
-        kind, run = load()
-        settings = _parse(name, kind, rest)
-        if settings is not None:
-            run(settings)
+        if found is not None:
+            name, load, rest = found
+            kind, run = load()
+            settings = _parse(name, kind, rest)
+            if settings is not None:
+                run(settings)
+        sys.stdout.flush()  # here, where a reader that is gone can be met with grace
         return 0
     except KeyboardInterrupt as stopped:
         return _say(str(stopped) or _how_to_go_on(settings), 130)
