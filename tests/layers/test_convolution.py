@@ -78,5 +78,7 @@ def test_pooling_tells_every_position_the_same() -> None:
     torch.testing.assert_close(share, share[:, :, :1, :1].expand_as(share))
     torch.testing.assert_close(layer(x), F.relu(moved + share))
     assert not torch.equal(layer(x)[:, :, 2, 4], layer(changed)[:, :, 2, 4])
+    for b in (1, 2):
+        assert layer(x[:b].to(memory_format=torch.channels_last)).is_contiguous(memory_format=torch.channels_last)
     with pytest.raises(ValueError, match="GlobalContext was built for 8 channels, got 7"):
         layer(x[:, :7])

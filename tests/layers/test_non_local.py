@@ -158,8 +158,13 @@ def test_it_is_an_attention_layer() -> None:
     assert layer.pattern is everything
     assert layer.attend(torch.zeros(1, 6, 2, 2)).shape == (1, 2, 2, 2)
     assert NonLocal(1).inner == 1
-    x = torch.randn(2, 6, 3, 4).to(memory_format=torch.channels_last)
-    assert layer(x).is_contiguous(memory_format=torch.channels_last)
+
+
+@pytest.mark.parametrize("pairwise", PAIRWISE)
+@pytest.mark.parametrize("b", [1, 2])
+def test_channels_last_is_kept(pairwise: str, b: int) -> None:
+    x = torch.randn(b, 6, 3, 4).to(memory_format=torch.channels_last)
+    assert NonLocal(6, pairwise)(x).is_contiguous(memory_format=torch.channels_last)
 
 
 @pytest.mark.parametrize("pairwise", PAIRWISE)

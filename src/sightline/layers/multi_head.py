@@ -121,7 +121,8 @@ class MultiHeadAttention(nn.Module):
     ) -> Float[Tensor, "b _ _ ..."]:
         """`mask` is True where a key may be looked at, `[b, n]` for tokens, `[b, *positions]` for maps."""
         out = self.proj(self.attend(x, size=size, mask=mask))
-        return out if x.dim() == 3 else out.transpose(1, 2).reshape(x.shape)
+        # Tokens are a map in channels_last: returned as such, without a copy.
+        return out if x.dim() == 3 else out.unflatten(1, x.shape[2:]).movedim(-1, 1)
 
     def weights(
         self,

@@ -7,7 +7,6 @@ receives the same summary: the layer sees everything and cannot look anything up
 Left out: ParseNet's L2 normalisation of both branches; pyramids of pooled grids.
 """
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -35,4 +34,7 @@ class GlobalContext(nn.Module):
         """Summarise, tell everyone, mix."""
         check_map("GlobalContext", x, self.channels, 2)
         summary = F.relu(self.before(x)).mean((2, 3), keepdim=True)
-        return F.relu(self.norm(self.join(torch.cat([x, summary.expand_as(x)], 1))))
+        # The join of position and summary, without writing the summary out at every position.
+        of_position, of_summary = self.join.weight.chunk(2, 1)
+        joined = F.conv2d(x, of_position, self.join.bias) + F.conv2d(summary, of_summary)
+        return F.relu(self.norm(joined))

@@ -150,7 +150,7 @@ class VisionTransformer(nn.Module):
         return torch.cat([*prefix, tokens + table], 1), grid
 
     def _as_map(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
-        return tokens[:, self.prefix :].transpose(1, 2).unflatten(2, grid)
+        return tokens[:, self.prefix :].unflatten(1, grid).movedim(-1, 1)
 
     def tokens(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b n channels"]:
         """All tokens after the last norm, prefix first."""

@@ -61,7 +61,11 @@ def non_local_attention(
         out = dot_product_op(q, k, v, visible, scale, last)[0]
     else:
         out = concatenation_op(q[:, 0], k[:, 0], v, visible, last)
-    return out.unflatten(2, query.shape[2:]) if query.dim() > 3 else out
+    if query.dim() == 3:
+        return out
+    if last:  # unflattened as [b, n, c]: for one sample a view of the transposed form has a stride that is no layout's
+        return out.transpose(1, 2).unflatten(1, query.shape[2:]).movedim(-1, 1)
+    return out.unflatten(2, query.shape[2:])
 
 
 def why_not(backend: str, query: Tensor) -> str | None:
