@@ -5,7 +5,7 @@ import torch
 import torch.nn.functional as F
 from torch import nn
 
-from sightline.layers.convolution import Residual, conv_norm, make_norm
+from sightline.layers.convolution import conv_norm, make_norm
 from sightline.layers.pooling import GlobalContext
 from sightline.layers.residual import BasicBlock, BottleneckBlock
 
@@ -32,12 +32,6 @@ def test_norms_by_name() -> None:
 def test_a_convolution_without_a_norm_has_a_bias() -> None:
     assert conv_norm(3, 5, norm="none")[0].bias is not None
     assert conv_norm(3, 5)[0].bias is None
-
-
-def test_residual_adds() -> None:
-    branch = nn.Conv2d(4, 4, 1)
-    x = torch.randn(2, 4, 3, 5)
-    torch.testing.assert_close(Residual(branch)(x), x + branch(x))
 
 
 def plain(names: list[str]) -> set[str]:

@@ -3,8 +3,7 @@
 Left out: anything clever. Padding keeps the size (an odd kernel, stride 1) and is zero, so that a border is visible.
 """
 
-from jaxtyping import Float
-from torch import Tensor, nn
+from torch import nn
 
 from sightline.ops.arguments import choose
 
@@ -55,15 +54,3 @@ def conv_norm(
     if activation:
         layers.append(nn.ReLU(inplace=True))
     return nn.Sequential(*layers)
-
-
-class Residual(nn.Module):
-    """`x + branch(x)`: the input of any layer that keeps its shape, kept beside what the layer makes of it."""
-
-    def __init__(self, branch: nn.Module) -> None:
-        super().__init__()
-        self.branch = branch
-
-    def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
-        """Add."""
-        return x + self.branch(x)
