@@ -5,8 +5,6 @@ import sys
 import time
 from pathlib import Path
 
-import pytest
-
 TRAINING = """
 import sys, time
 import torch
@@ -38,27 +36,20 @@ def start(folder: Path, pause: float) -> "subprocess.Popen[bytes]":
     return subprocess.Popen([sys.executable, "-c", TRAINING, str(folder), str(pause)])
 
 
-@pytest.fixture(scope="module")
-def whole(tmp_path_factory: pytest.TempPathFactory) -> dict[str, bytes]:
-    folder = tmp_path_factory.mktemp("whole")
-    assert start(folder, 0.0).wait(120) == 0
-    return files(folder)
-
-
 def files(folder: Path) -> dict[str, bytes]:
     return {str(p.relative_to(folder)): p.read_bytes() for p in folder.rglob("*") if p.is_file()}
 
 
-@pytest.mark.parametrize("rows", [2, 18])  # before the first checkpoint, and between two later ones
-def test_killed_and_started_again(tmp_path: Path, rows: int, whole: dict[str, bytes]) -> None:
-    killed = start(tmp_path, 0.1)
-    metrics = tmp_path / "metrics.jsonl"
+def test_killed_and_started_again(tmp_path: Path) -> None:
+    whole, killed = start(tmp_path / "whole", 0.0), start(tmp_path / "killed", 0.1)
+    metrics = tmp_path / "killed" / "metrics.jsonl"
     give_up = time.monotonic() + 120
-    while not metrics.exists() or metrics.read_bytes().count(b"\n") < rows:
+    while not metrics.exists() or metrics.read_bytes().count(b"\n") < 18:  # between two checkpoints
         assert time.monotonic() < give_up, "the training never wrote its rows"
         time.sleep(0.005)
     killed.kill()
     assert killed.wait(60) < 0, "it had finished before it was killed"
     assert metrics.read_bytes().count(b"\n") < 40
-    assert start(tmp_path, 0.0).wait(120) == 0
-    assert files(tmp_path) == whole
+    assert start(tmp_path / "killed", 0.0).wait(120) == 0
+    assert whole.wait(120) == 0
+    assert files(tmp_path / "whole") == files(tmp_path / "killed")
