@@ -87,7 +87,7 @@ class RecallNetwork(nn.Module):
     """
 
     def __init__(
-        self, network: str, classes: int = 10, *, width: int = WIDTH, size: tuple[int, int] = (8 * CELL, 8 * CELL)
+        self, network: str, classes: int = 10, *, width: int = WIDTH, size: tuple[int, int] = (12 * CELL, 12 * CELL)
     ) -> None:
         super().__init__()
         self.network, self.width = choose("network", network, NETWORKS), width

@@ -37,16 +37,16 @@ TEST_SEED = 1_000_003  # test canvases are the same for every network and every 
 class Budget:
     """What every network gets alike."""
 
-    steps: int = 1400
+    steps: int = 1200
     batch: int = 32
     learning_rate: float = 1.5e-3  # the peak of the cycle
     weight_decay: float = 1e-2
     width: int = WIDTH
     squares: int = 8  # on a recall canvas
-    rows: int = 8  # of cells of a canvas
-    columns: int = 8
+    rows: int = 12  # of cells of a canvas
+    columns: int = 12
     report_every: int = 50  # steps between rows of metrics
-    save_every: int = 350  # steps between checkpoints
+    save_every: int = 300  # steps between checkpoints
     test_canvases: int = 512
 
     @property
