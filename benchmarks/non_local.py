@@ -3,7 +3,7 @@
     python benchmarks/non_local.py
 
 The plain form is the published one (Wang et al., 2018, https://arxiv.org/abs/1711.07971) with its table in memory; for
-softmax PyTorch's own scaled_dot_product_attention stands beside it. All forms get the same tensors and take turns in one
+softmax PyTorch's own scaled_dot_product_attention stands beside it. All forms get the same tensors, in turns in one
 process; a ratio is taken within each turn. Memory is the peak of one forward and backward pass above the inputs, in a
 process of its own. The operators' tests run first; on red there is no table.
 
