@@ -185,7 +185,7 @@ def _verdict(
         said.append(
             f"- **Lean against plain criss-cross**: two passes take {ours / plain:.2f} times the memory. For backward, "
             "plain keeps H + W weights per position, lean the output's channels: lean saves memory where H + W is more "
-            "(`benchmarks/criss_cross.py`)"
+            "(`benchmarks/criss_cross.py`)."
         )
     for slow in ("naive", "SDPA", "Sightline non-local"):
         ratio = speedup(seconds, f"{slow} 1", "Sightline criss-cross 2")
