@@ -94,6 +94,8 @@ def test_a_query_with_nothing_to_see_gives_zeros() -> None:
     assert not out[0].any()
     assert not out[1, :, 2, 3].any()
     assert bool(out[1, :, 2, 4].any())
+    lse = torch.ops.sightline.criss_cross_attention(*inputs, mask, 1.0)[1]
+    assert bool((lse[0] == torch.inf).all())  # 2 ** (score - inf) = 0: no later formula can revive such a query
     for gradient in torch.autograd.grad(out.square().sum(), inputs):
         assert not gradient[0].any()
         assert bool(gradient.isfinite().all())
