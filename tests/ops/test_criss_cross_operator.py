@@ -61,7 +61,7 @@ def test_meta_and_fake_tensors_know_shape_type_and_layout(layout: torch.memory_f
 
 
 @pytest.mark.compile
-@pytest.mark.parametrize(("layout", "masked"), zip(LAYOUTS, (False, True), strict=True), ids=str)
+@pytest.mark.parametrize(("layout", "masked"), list(zip(LAYOUTS, (False, True), strict=True)), ids=str)
 def test_it_compiles_once_for_all_sizes_with_backward(layout: torch.memory_format, masked: bool) -> None:
     torch._dynamo.reset()
     graphs: list[int] = []
