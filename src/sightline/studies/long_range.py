@@ -126,7 +126,7 @@ def run(settings: LongRange) -> None:
                 draw()
         finished = len(progress.rows) == len(trainings)
         results = _write_results(settings, progress, out, finished=finished)
-        scenes = long_range_scenes.draw(progress.rows, seen, out)
+        scenes = long_range_scenes.draw([t for t in trainings if t in progress.rows], seen, out)
         save_scenes(out / "scenes.npz", scenes)
         page = long_range_page.write_page(out, results, scenes)
     for one in results["summary"]:

@@ -14,17 +14,17 @@ from sightline.run.checkpoint import load_weights
 from sightline.studies.recall_networks import STRIDE, RecallNetwork
 from sightline.studies.recall_training import Training, predict
 from sightline.studies.scenes import Scene
-from sightline.vision.canvases import Canvases, take
+from sightline.vision.canvases import Canvases
 
 CANVASES = 3
 
 
-def draw(done: Mapping[Training, object], reach: Mapping[str, Tensor], out: Path) -> list[Scene]:
+def draw(done: Sequence[Training], reach: Mapping[str, Tensor], out: Path) -> list[Scene]:
     """Scenes of the recall setting in the middle of those trained, from seed 0; none where nothing is trained yet."""
-    chosen = _setting(list(done))
+    chosen = _setting(done)
     if not chosen:
         return []
-    canvases = take(chosen[0].test_canvases(CANVASES), slice(None))
+    canvases = chosen[0].test_canvases(CANVASES)
     networks = [_trained(training, out) for training in chosen]
     predictions = [predict(network, canvases.image) for network in networks]
     return [

@@ -7,7 +7,7 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sightline.studies.recall_evaluation import Evaluation, Changes
+from sightline.studies.recall_evaluation import Changes, Evaluation
 from sightline.studies.verdicts import judge
 
 Row = Mapping[str, Any]

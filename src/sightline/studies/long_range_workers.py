@@ -23,7 +23,7 @@ import torch
 
 from sightline.run import read_metrics, write_whole
 from sightline.studies.recall_costs import cost
-from sightline.studies.recall_evaluation import Evaluation, Changes, evaluate
+from sightline.studies.recall_evaluation import Changes, Evaluation, evaluate
 from sightline.studies.recall_training import Training, train
 from sightline.studies.verdicts import judge
 
@@ -159,9 +159,3 @@ def open_workers(count: int) -> Iterator[Workers]:
     finally:
         workers.stop()
         pool.shutdown()
-
-
-def progress(training: Training, out: Path) -> dict[str, Any] | None:
-    """The last row of a training's metrics."""
-    rows = read_metrics(out / training.folder)
-    return rows[-1] if rows else None
