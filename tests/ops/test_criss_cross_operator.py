@@ -26,6 +26,7 @@ def a_mask(h: int, w: int, b: int = 2) -> Tensor:
     return mask
 
 
+@pytest.mark.compile
 @pytest.mark.parametrize(
     ("layout", "masked", "dtype"),
     [(torch.contiguous_format, True, torch.float64), (torch.channels_last, False, torch.bfloat16)],
