@@ -33,7 +33,10 @@ def lines(row: Row, memory: bool) -> list[list[str]]:
 
 def _milliseconds(form: Row, part: str) -> str:
     seconds = form.get(f"{part}_seconds")
-    return "-" if seconds is None else f"{seconds['median'] * 1e3:.3g}"
+    if seconds is None:
+        return "-"
+    milliseconds = seconds["median"] * 1e3
+    return f"{milliseconds:.0f}" if milliseconds >= 100 else f"{milliseconds:.3g}"
 
 
 def _mebibytes(form: Row, part: str) -> str:
