@@ -171,8 +171,12 @@ def test_bad_input_is_said_in_a_sentence() -> None:
         layer.weights(torch.zeros(1, 5, 3, 3), (0, 0))
     with pytest.raises(ValueError, match=r"\(0, 3\) does not lie on a map of size \(3, 3\)"):
         layer.weights(torch.zeros(1, 8, 3, 3), (0, 3))
-    with pytest.raises(ValueError, match="mask"):
-        layer(torch.zeros(1, 8, 3, 3), torch.ones(1, 3, 4, dtype=torch.bool))
+    for each in (layer, CrissCross(8)):
+        with pytest.raises(ValueError, match=r"mask must be \[b, h, w\] = \(2, 3, 4\), got \(2, 4, 3\)"):
+            each(torch.zeros(2, 8, 3, 4), torch.ones(2, 4, 3, dtype=torch.bool))
+        for mask in (torch.ones(2, 4, 3, dtype=torch.bool), torch.ones(1, 3, 4, dtype=torch.bool), torch.ones(2, 3, 4)):
+            with pytest.raises(ValueError, match="mask must be"):
+                each.weights(torch.zeros(2, 8, 3, 4), (0, 0), mask=mask)
 
 
 @pytest.mark.compile

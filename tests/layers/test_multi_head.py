@@ -174,6 +174,15 @@ def test_bad_input_is_said_in_a_sentence() -> None:
         layer(torch.zeros(2, 8, 3, 3), size=(2, 3))
     with pytest.raises(ValueError, match="one entry for every key"):
         layer(torch.zeros(2, 8, 3, 3), mask=torch.ones(2, 3, 4, dtype=torch.bool))
+    for call in (layer, lambda x, mask: layer.weights(x, (0, 0), mask=mask)):
+        with pytest.raises(ValueError, match=r"bool, with one entry .* got torch.float32 \(2, 3, 3\): True marks"):
+            call(torch.zeros(2, 8, 3, 3), mask=torch.ones(2, 3, 3))
+    for heads in (1, 4):
+        biased = MultiHeadAttention(8, 2, position=AlibiBias(heads))
+        with pytest.raises(
+            ValueError, match=rf"2 heads on 9 positions .* AlibiBias gave \({heads}, 9, 9\): make it for 2"
+        ):
+            biased(torch.zeros(2, 8, 3, 3))
     with pytest.raises(ValueError, match=r"\(3, 0\) does not lie on a map of size \(3, 3\)"):
         layer.weights(torch.zeros(2, 8, 3, 3), (3, 0))
     with pytest.raises(ValueError, match="token 9 was asked for, there are 5"):

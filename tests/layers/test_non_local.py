@@ -195,8 +195,18 @@ def test_bad_input_is_said_in_a_sentence() -> None:
         layer(torch.zeros(1, 5, 4, 4))
     with pytest.raises(ValueError, match=r"by 2 leaves no key on a map of size \(1, 4\)"):
         layer(torch.zeros(1, 6, 1, 4))
-    with pytest.raises(ValueError, match=r"one entry for every position, \(1, 4, 4\), got \(1, 2, 2\)"):
+    with pytest.raises(ValueError, match=r"one entry for every position, \(1, 4, 4\), got torch.bool \(1, 2, 2\)"):
         layer(torch.zeros(1, 6, 4, 4), torch.ones(1, 2, 2, dtype=torch.bool))
+    for each in (layer, NonLocal(6)):
+        for call in (each, lambda x, mask, each=each: each.weights(x, (0, 0), mask=mask)):
+            with pytest.raises(
+                ValueError, match=r"got torch.bool \(1, 5, 4\): True marks"
+            ):  # as many, otherwise laid out
+                call(torch.zeros(1, 6, 4, 5), mask=torch.ones(1, 5, 4, dtype=torch.bool))
+            with pytest.raises(ValueError, match=r"must be bool.* got torch.float32 \(1, 4, 5\): True marks"):
+                call(torch.zeros(1, 6, 4, 5), mask=torch.ones(1, 4, 5))
+    with pytest.raises(ValueError, match=r"at least 1 channel, got inner=0"):
+        NonLocal(6, inner=0)
     with pytest.raises(ValueError, match=r"\(4, 0\) does not lie on a map of size \(4, 4\)"):
         layer.weights(torch.zeros(1, 6, 4, 4), (4, 0))
 

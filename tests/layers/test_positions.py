@@ -186,6 +186,8 @@ def test_a_sequence_and_a_volume_rotate_too() -> None:
         (lambda: SinCosPositions("moco"), "did you mean 'moco_v3'"),
         (lambda: SinCosPositions(prefix=-1), "cannot be negative, got -1"),
         (lambda: SinCosPositions()(torch.zeros(1, 6, 4, 4)), "multiple of 4 channels, got 6"),
+        (lambda: ConditionalPositions(4)(torch.zeros(1, 6, 4, 4)), "built for 4 channels, got 6"),
+        (lambda: ConditionalPositions(4)(torch.zeros(4, 4, 4)), r"takes a map \[b, c, h, w\], got .* \(4, 4, 4\)"),
         (lambda: ConditionalPositions(4, kernel=4), "odd kernel.*got 4"),
         (lambda: RelativeBias1d(2, 4).bias((5,)), r"made for size \(4,\) cannot serve size \(5,\)"),
         (lambda: RelativeBias2d(2, (4, 4)).bias((3, 5)), r"cannot serve size \(3, 5\): resize it first"),
@@ -202,6 +204,7 @@ def test_a_sequence_and_a_volume_rotate_too() -> None:
         (lambda: RotaryMixed(2, 6), "divisible by 4, got 2 heads of 6"),
     ],
 )
+@pytest.mark.usefixtures("as_users_run_it")
 def test_bad_input_is_said_in_a_sentence(call: object, words: str) -> None:
     with pytest.raises(ValueError, match=words):
         call()  # type: ignore[operator]

@@ -4,6 +4,7 @@ import pytest
 import torch
 import torch.nn.functional as F
 
+from sightline.layers.attention import AttentionLayer
 from sightline.layers.transformer import DropPath, TransformerBlock
 
 
@@ -57,3 +58,19 @@ def test_gelu_is_the_exact_one() -> None:
     block = TransformerBlock(8, 2)
     x = torch.linspace(-3, 3, 50)
     torch.testing.assert_close(block.mlp.act(x), F.gelu(x, approximate="none"), atol=0, rtol=0)
+
+
+def test_the_block_can_be_asked_like_any_attention_layer() -> None:
+    assert isinstance(TransformerBlock(8, 2), AttentionLayer)
+
+
+@pytest.mark.usefixtures("as_users_run_it")
+def test_bad_input_is_said_in_a_sentence() -> None:
+    block = TransformerBlock(8, 2)
+    for call in (block, lambda x: block.weights(x, 0)):
+        with pytest.raises(
+            ValueError, match=r"built for tokens \[b, n, 8\], got shape \(2, 8, 3, 5\): a map becomes tok"
+        ):
+            call(torch.zeros(2, 8, 3, 5))
+        with pytest.raises(ValueError, match=r"built for tokens \[b, n, 8\], got shape \(2, 5, 7\)"):
+            call(torch.zeros(2, 5, 7))

@@ -35,10 +35,10 @@ def some_hidden(*shape: int) -> Tensor:
 def test_non_local_is_the_row_of_the_table(pairwise: str, size: tuple[int, ...], masked: bool) -> None:
     d = 1 if pairwise == "concatenation" else 3
     query, key = pair(size, d=d)
-    mask = some_hidden(2, *size) if masked else None
-    table = attention_table(query, key, pairwise=pairwise, mask=mask, scale=0.7).unflatten(1, size)
+    mask, scale = some_hidden(2, *size) if masked else None, 1.0 if pairwise == "concatenation" else 0.7
+    table = attention_table(query, key, pairwise=pairwise, mask=mask, scale=scale).unflatten(1, size)
     for position in product(*(range(s) for s in size)):
-        weights = non_local_weights_from(query, key, position, pairwise=pairwise, mask=mask, scale=0.7)
+        weights = non_local_weights_from(query, key, position, pairwise=pairwise, mask=mask, scale=scale)
         torch.testing.assert_close(weights.flatten(1), table[(slice(None), *position)])
 
 
@@ -137,6 +137,51 @@ def test_low_precision_is_close_and_keeps_its_type(dtype: torch.dtype) -> None:
 def test_bad_input_in_a_sentence(function, arguments, sentence: str) -> None:
     with pytest.raises(ValueError, match=sentence):
         inspect.unwrap(function)(*arguments)
+
+
+@pytest.mark.parametrize("mask", [torch.ones(2, 4, 3) > 0, torch.ones(1, 3, 4) > 0, torch.ones(2, 3, 4)], ids=str)
+def test_a_mask_that_does_not_fit_is_refused_as_the_operators_do(mask: Tensor) -> None:
+    query, key = pair((3, 4))
+    for function, arguments in (
+        (non_local_weights_from, (query, key)),
+        (criss_cross_weights_from, (query, key)),
+        (recurrent_criss_cross_weights_from, ([query], [key])),
+    ):
+        with pytest.raises(ValueError, match=r"a mask must be bool, batch and key positions, \(2, 3, 4\), got torch"):
+            inspect.unwrap(function)(*arguments, (0, 0), mask=mask)
+
+
+@pytest.mark.parametrize(
+    ("function", "arguments", "options", "sentence"),
+    [
+        (non_local_weights_from, (torch.zeros(2, 3), torch.zeros(2, 3), ()), {}, r"\[b, d, \*positions\] of one rank"),
+        (non_local_weights_from, (pair((4,))[0], pair((4,), d=2)[0], (0,)), {}, r"got \(2, 3, 4\) and \(2, 2, 4\)"),
+        (non_local_weights_from, (pair((4,))[0], pair((4,), b=1)[0], (0,)), {}, r"got \(2, 3, 4\) and \(1, 3, 4\)"),
+        (
+            non_local_weights_from,
+            (*pair((4,)), (0,)),
+            {"pairwise": "concatenation"},
+            "one channel and no scale, got 3 ch",
+        ),
+        (
+            non_local_weights_from,
+            (*pair((4,), d=1), (0,)),
+            {"pairwise": "concatenation", "scale": 2.0},
+            "got 1 channels and scale 2.0",
+        ),
+        (criss_cross_weights_from, (torch.zeros(3, 3, 4), torch.zeros(3, 3, 4), (0, 0)), {}, r"must be \[b, d, h, w\]"),
+        (criss_cross_weights_from, (pair((3, 4))[0], pair((3, 5))[0], (0, 0)), {}, r"of one shape, got \(2, 3, 3, 4\)"),
+        (
+            recurrent_criss_cross_weights_from,
+            ([pair((3, 4))[0]] * 2, [pair((3, 4))[0]] * 2, (0, 0)),
+            {"residual": torch.ones(3)},
+            "one gamma, or one for each of 2 passes, got 3",
+        ),
+    ],
+)
+def test_more_bad_input_in_a_sentence(function, arguments, options, sentence: str) -> None:
+    with pytest.raises(ValueError, match=sentence):
+        inspect.unwrap(function)(*arguments, **options)
 
 
 def test_an_unknown_pairwise_function_names_the_nearest() -> None:

@@ -77,3 +77,10 @@ def test_spread_of_nothing_is_nothing_and_leaves_its_argument_alone() -> None:
     seen[1, 2] = True
     criss_cross.spread(seen)
     assert int(seen.sum()) == 1
+
+
+@pytest.mark.parametrize("query", [(1,), (-1, 0), (0, 4), (0, 0, 0)], ids=str)
+def test_a_query_off_the_map_is_refused_and_neither_wraps_nor_spreads(query: tuple[int, ...]) -> None:
+    for ask in (lambda: field([criss_cross], query, (3, 4)), lambda: criss_cross.visible(query, (3, 4))):
+        with pytest.raises(ValueError, match=r"does not lie on a map of size \(3, 4\)"):
+            ask()

@@ -1,5 +1,6 @@
 """Tables and channels, each against a loop that spells its formula out, one position and one channel at a time."""
 
+import inspect
 import math
 
 import pytest
@@ -245,6 +246,10 @@ def test_conditional_positions_shift_with_the_map_inside_and_know_the_border() -
         ),
         (lambda: resize_table(torch.zeros(1, 9, 4), (3, 3), (0, 2), antialias=True), r"got new size \(0, 2\)"),
         (lambda: resize_table(torch.zeros(1, 9, 4), (9,), (2, 2), antialias=True), r"got old size \(9,\)"),
+        (
+            lambda: inspect.unwrap(coordinate_channels)(torch.zeros(2, 3, 3)),
+            r"a map \[b, c, h, w\], got .* \(2, 3, 3\)",
+        ),
         (lambda: conditional_positions(torch.zeros(1, 2, 3, 3), torch.zeros(2, 1, 2, 3)), "odd kernel.* got 2 x 3"),
         (lambda: conditional_positions(torch.zeros(1, 2, 3, 3), torch.zeros(3, 1, 3, 3)), "3 for 2 channels"),
     ],

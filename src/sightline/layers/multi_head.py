@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from sightline.layers.attention import check_map, flat_index
 from sightline.layers.positions import BiasesPositions, RotatesPositions
 from sightline.ops.patterns import Pattern, everything
+from sightline.ops.relative import bias_with_prefix
 
 
 class MultiHeadAttention(nn.Module):
@@ -34,7 +35,8 @@ class MultiHeadAttention(nn.Module):
             the number of pairs of positions; nothing else here does.
 
     Raises:
-        ValueError: the heads do not divide the channels, a position module with neither method, a wrong rank or width.
+        ValueError: the heads do not divide the channels, a position module with neither method or for another number
+            of heads, a wrong rank or width, a mask that does not fit.
     """
 
     pattern: Pattern = everything
@@ -87,8 +89,14 @@ class MultiHeadAttention(nn.Module):
         """What the position scheme adds to the scores, `[heads, n, n]`, zero for prefix tokens."""
         if not isinstance(self.position, BiasesPositions):
             return None
-        prefix = tokens.shape[1] - math.prod(size)
-        return F.pad(self.position.bias(size), (prefix, 0, prefix, 0)).to(dtype)
+        n = math.prod(size)
+        bias = self.position.bias(size)
+        if bias.shape != (self.heads, n, n):  # one head's bias would be given to all in silence
+            raise ValueError(
+                f"{self.heads} heads on {n} positions need a bias of shape {(self.heads, n, n)}, "
+                f"{type(self.position).__name__} gave {tuple(bias.shape)}: make it for {self.heads} heads"
+            )
+        return bias_with_prefix(bias, tokens.shape[1] - n).to(dtype)
 
     def attend(
         self,
@@ -158,6 +166,9 @@ class MultiHeadAttention(nn.Module):
 
 def _flat_mask(mask: Tensor, tokens: Tensor, x: Tensor) -> Tensor:
     expected = tuple(tokens.shape[:2]) if x.dim() == 3 else (x.shape[0], *x.shape[2:])
-    if tuple(mask.shape) != expected:
-        raise ValueError(f"the mask must have one entry for every key, {expected}, got {tuple(mask.shape)}")
+    if mask.dtype != torch.bool or tuple(mask.shape) != expected:
+        raise ValueError(
+            f"the mask must be bool, with one entry for every key, {expected}, got {mask.dtype} {tuple(mask.shape)}: "
+            "True marks the keys that may be looked at"
+        )
     return mask.flatten(1)

@@ -83,6 +83,8 @@ class NonLocal(nn.Module):
             raise ValueError(f"a non-local block has 1, 2 or 3 dimensions, got {dimensions}")
         if subsample < 1:
             raise ValueError(f"subsample is a pooling factor of at least 1, got {subsample}")
+        if inner is not None and inner < 1:
+            raise ValueError(f"the bottleneck needs at least 1 channel, got inner={inner}")
         if scale != "none" and OPERATOR[pairwise] != "softmax":
             raise ValueError(f"scale '{scale}' has a meaning under a softmax only: leave it at 'none' for '{pairwise}'")
         self.channels, self.dimensions, self.subsample, self.backend = channels, dimensions, subsample, backend
@@ -140,8 +142,11 @@ class NonLocal(nn.Module):
         if mask is None or self.subsample == 1:
             return mask
         expected = (x.shape[0], *x.shape[2:])
-        if mask.shape != expected:
-            raise ValueError(f"the mask must have one entry for every position, {expected}, got {tuple(mask.shape)}")
+        if mask.dtype != torch.bool or mask.shape != expected:
+            raise ValueError(
+                f"the mask must be bool, with one entry for every position, {expected}, got {mask.dtype} "
+                f"{tuple(mask.shape)}: True marks the positions that may be looked at"
+            )
         # A pooled key mixes its whole window: it is shown only where every position of the window may be seen.
         hidden = self.pool((~mask)[:, None].to(x.dtype))
         return hidden[:, 0] == 0

@@ -15,6 +15,7 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sightline.layers.attention import check_map
 from sightline.ops import positions, relative, rotary
 from sightline.ops.arguments import choose
 
@@ -136,10 +137,12 @@ class ConditionalPositions(nn.Module):
         super().__init__()
         if kernel < 1 or kernel % 2 == 0:
             raise ValueError(f"conditional positions need an odd kernel, so that the map keeps its size, got {kernel}")
+        self.channels = channels
         self.proj = nn.Sequential(nn.Conv2d(channels, channels, kernel, padding=kernel // 2, groups=channels))
 
     def forward(self, x: Float[Tensor, "b c h w"]) -> Float[Tensor, "b c h w"]:
         """Return the map with the generated positions added."""
+        check_map("ConditionalPositions", x, self.channels, 2)
         return x + self.proj(x)
 
 

@@ -13,6 +13,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor, nn
 
 from sightline.layers.multi_head import MultiHeadAttention
+from sightline.ops.patterns import Pattern, everything
 
 
 class Mlp(nn.Module):
@@ -68,7 +69,12 @@ class TransformerBlock(nn.Module):
         layer_scale: start of the learned factors on both branches; None for none.
         drop_path: probability of leaving out a branch in training.
         position: as in `MultiHeadAttention`.
+
+    Raises:
+        ValueError: what `MultiHeadAttention` raises, or what is given is no `[b, n, channels]`.
     """
+
+    pattern: Pattern = everything
 
     def __init__(
         self,
@@ -97,6 +103,7 @@ class TransformerBlock(nn.Module):
         mask: Bool[Tensor, "b n"] | None = None,
     ) -> Float[Tensor, "b n c"]:
         """`size` is the grid on which the last tokens lie, `mask` is True where a token may be looked at."""
+        self._check(x)
         x = x + self.drop_path(self.ls1(self.attn(self.norm1(x), size=size, mask=mask)))
         return x + self.drop_path(self.ls2(self.mlp(self.norm2(x))))
 
@@ -109,4 +116,12 @@ class TransformerBlock(nn.Module):
         mask: Bool[Tensor, "b n"] | None = None,
     ) -> Float[Tensor, "b heads n"]:
         """Where one token looks, given the block's own input; residual and MLP are not counted."""
+        self._check(x)
         return self.attn.weights(self.norm1(x), query, size=size, mask=mask)
+
+    def _check(self, x: Tensor) -> None:
+        if x.dim() != 3 or x.shape[2] != self.attn.channels:
+            raise ValueError(
+                f"TransformerBlock was built for tokens [b, n, {self.attn.channels}], got shape {tuple(x.shape)}: "
+                "a map becomes tokens by x.flatten(2).transpose(1, 2)"
+            )

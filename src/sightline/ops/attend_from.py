@@ -33,8 +33,14 @@ def non_local_weights_from(
     keys. Cost and memory: O(N). `position` has one index per axis of the grid of `query`, the same for all samples.
 
     Raises:
-        ValueError: `pairwise` is unknown, or the position lies off the grid.
+        ValueError: `pairwise` is unknown, the position lies off the grid, or shapes do not fit; as the operator does.
     """
+    _check(query, key, mask)
+    if pairwise == "concatenation" and (query.shape[1] != 1 or scale != 1.0):
+        raise ValueError(
+            f"concatenation needs query and key of one channel and no scale, got {query.shape[1]} channels and scale "
+            f"{scale}: project each to one number per position first"
+        )
     dtype = criss_cross_lines.working_dtype(query)
     here = _at(query, position).to(dtype)
     table = attention_table(here, key.to(dtype), pairwise=pairwise, mask=mask, scale=scale)  # of one query: [b, 1, m]
@@ -54,8 +60,9 @@ def criss_cross_weights_from(
     Weights sum to 1, or are all 0 where nothing may be seen. Residual and gamma are not counted.
 
     Raises:
-        ValueError: the position lies off the map.
+        ValueError: the position lies off the map, or shapes do not fit; as the operator does.
     """
+    _check_maps(query, key, mask)
     b, _, h, w = query.shape
     dtype = criss_cross_lines.working_dtype(query)
     here = _at(query, position).to(dtype)
@@ -96,7 +103,8 @@ def recurrent_criss_cross_weights_from(
     not counted. The result is a constant: no gradient flows back from it. Memory: O(N), not O(N (H + W)).
 
     Raises:
-        ValueError: there is no pass, the lists differ in length or shape, or the position lies off the map.
+        ValueError: there is no pass, the lists differ in length or shape, the position lies off the map, or the mask or
+            the number of gammas does not fit.
     """
     if not queries or len(queries) != len(keys):
         raise ValueError(f"queries and keys need one tensor per pass each, got {len(queries)} and {len(keys)}")
@@ -107,8 +115,11 @@ def recurrent_criss_cross_weights_from(
             f"each pass needs a query and a key of one shape, got {[tuple(q.shape) for q in queries]} "
             f"and {[tuple(k.shape) for k in keys]}"
         )
+    _check_maps(queries[0], keys[0], mask)
     b, _, h, w = queries[0].shape
     _inside(position, (h, w))
+    if isinstance(residual, Tensor) and residual.numel() not in (1, len(queries)):
+        raise ValueError(f"residual needs one gamma, or one for each of {len(queries)} passes, got {residual.numel()}")
     dtype = criss_cross_lines.working_dtype(queries[0])
     weights = torch.zeros(b, 1, h, w, dtype=dtype, device=queries[0].device)
     weights[:, :, position[0], position[1]] = 1
@@ -118,6 +129,29 @@ def recurrent_criss_cross_weights_from(
             through = _value_gradient(queries[i].to(dtype), keys[i].to(dtype), weights, mask, scale)
             weights = through if gammas is None else weights + gammas[i] * through
     return weights[:, 0].to(queries[0].dtype)
+
+
+def _check_maps(query: Tensor, key: Tensor, mask: Tensor | None) -> None:
+    if query.dim() != 4 or query.shape != key.shape:
+        raise ValueError(
+            f"query and key must be [b, d, h, w] of one shape, got {tuple(query.shape)} and {tuple(key.shape)}"
+        )
+    _check(query, key, mask)
+
+
+def _check(query: Tensor, key: Tensor, mask: Tensor | None) -> None:
+    """Refuse what the operator refuses: a mask that merely has as many entries would hide the wrong keys in silence."""
+    if query.dim() < 3 or query.dim() != key.dim() or query.shape[:2] != key.shape[:2]:
+        raise ValueError(
+            f"query and key must be [b, d, *positions] of one rank, batch and width, got {tuple(query.shape)} and "
+            f"{tuple(key.shape)}"
+        )
+    wanted = (key.shape[0], *key.shape[2:])
+    if mask is not None and (mask.dtype != torch.bool or mask.shape != wanted):
+        raise ValueError(
+            f"a mask must be bool, batch and key positions, {wanted}, got {mask.dtype} {tuple(mask.shape)}: True marks "
+            "the keys that may be looked at"
+        )
 
 
 def _value_gradient(query: Tensor, key: Tensor, gradient: Tensor, mask: Tensor | None, scale: float) -> Tensor:

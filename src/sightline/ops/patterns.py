@@ -42,10 +42,12 @@ class Pattern:
         return allowed.expand(n, n).contiguous()
 
     def visible(self, query: Sequence[int], size: Sequence[int]) -> Bool[Tensor, "*size"]:
-        """The positions of a map of this size that one query position may look at, in O(N)."""
-        seen = torch.zeros(*size, dtype=torch.bool)
-        seen[tuple(query)] = True
-        return self.spread(seen)
+        """The positions of a map of this size that one query position may look at, in O(N).
+
+        Raises:
+            ValueError: the query lies off the map.
+        """
+        return self.spread(_only(query, size))
 
     def spread(self, seen: Bool[Tensor, "*size"]) -> Bool[Tensor, "*size"]:
         """The positions that any of the seen positions may look at: one more layer of depth."""
@@ -64,9 +66,11 @@ def field(patterns: Sequence[Pattern], query: Sequence[int], size: Sequence[int]
     """The exact set of input positions that can reach one output position through a stack of patterns, last one first.
 
     `field([criss_cross, criss_cross], (0, 0), (9, 9)).all()` is True: two passes see everything.
+
+    Raises:
+        ValueError: the query lies off the map.
     """
-    seen = torch.zeros(*size, dtype=torch.bool)
-    seen[tuple(query)] = True
+    seen = _only(query, size)
     for pattern in reversed(patterns):
         seen = pattern.spread(seen)
     return seen
@@ -87,6 +91,15 @@ def window(kernel: int, dilation: int = 1) -> Pattern:
         return inside
 
     return Pattern(f"window of {kernel}, dilation {dilation}", allows)
+
+
+def _only(query: Sequence[int], size: Sequence[int]) -> Bool[Tensor, "*size"]:
+    """A map with one position marked. Too few coordinates would mark a whole row, negative ones wrap around."""
+    if len(query) != len(size) or any(not 0 <= q < s for q, s in zip(query, size, strict=True)):
+        raise ValueError(f"the query position {tuple(query)} does not lie on a map of size {tuple(size)}")
+    seen = torch.zeros(*size, dtype=torch.bool)
+    seen[tuple(query)] = True
+    return seen
 
 
 def _all_axes_equal(query: Coordinates, key: Coordinates) -> Tensor:

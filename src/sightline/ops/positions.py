@@ -197,6 +197,8 @@ def coordinate_channels(x: Float[Tensor, "b c h w"], *, radius: bool = False) ->
     With `radius` also the distance to the map's centre, sqrt(y^2 + x^2): the released code subtracts one half first
     although its coordinates are already centred; we do not. An axis of one position gets 0, where it divides by zero.
     """
+    if x.dim() != 4:
+        raise ValueError(f"coordinates are appended to a map [b, c, h, w], got a tensor of shape {tuple(x.shape)}")
     b, _, h, w = x.shape
     exact = torch.float64 if x.dtype == torch.float64 else torch.float32
     y, x_axis = (
