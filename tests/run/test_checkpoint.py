@@ -107,3 +107,25 @@ def test_every_kind_of_state_comes_back(tmp_path: Path) -> None:
             np.testing.assert_equal(empty.state[key], value)
     assert empty.state["last"].is_contiguous(memory_format=torch.channels_last)
     assert isinstance(empty.state["tuple"], tuple)
+
+
+def test_names_with_dots_do_not_meet_in_the_table_of_tensors(tmp_path: Path) -> None:
+    extra = {"a.b": torch.tensor(1.0), "a": {"b": torch.tensor(2.0)}, 1: torch.tensor(3.0), "1": torch.tensor(4.0)}
+    save_checkpoint(tmp_path, nn.Linear(2, 3), step=1, extra=extra)
+    back = load_checkpoint(tmp_path, nn.Linear(2, 3)).extra
+    assert (back["a.b"], back["a"]["b"], back[1], back["1"]) == (1.0, 2.0, 3.0, 4.0)
+
+
+def test_an_optimizer_that_does_not_fit_leaves_the_network_as_it_was(tmp_path: Path) -> None:
+    saved, model = nn.Linear(2, 3), nn.Linear(2, 3)
+    save_checkpoint(tmp_path, saved, step=1, states={"optimizer": torch.optim.SGD(saved.parameters(), lr=1.0)})
+    before = model.weight.clone()
+    with pytest.raises(ValueError, match="holds another 'optimizer'"):
+        load_checkpoint(tmp_path, model, states={"optimizer": torch.optim.SGD([model.weight], lr=1.0)})
+    assert torch.equal(before, model.weight)
+
+
+def test_a_network_of_another_type_is_another_network(tmp_path: Path) -> None:
+    save_checkpoint(tmp_path, nn.Linear(2, 3).double(), step=1)
+    with pytest.raises(ValueError, match=r"its bias is torch.float64 where torch.float32 is needed"):
+        load_checkpoint(tmp_path, nn.Linear(2, 3))

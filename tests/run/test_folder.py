@@ -20,6 +20,7 @@ from sightline.run import (
     seed_everything,
     write_whole,
 )
+from sightline.run import files as files_module
 
 
 def network() -> nn.Module:
@@ -142,3 +143,19 @@ def test_write_whole_replaces(tmp_path: Path) -> None:
     write_whole(tmp_path / "a.json", "old, and longer")
     write_whole(tmp_path / "a.json", b"new")
     assert files(tmp_path) == {"a.json": b"new"}
+
+
+def test_two_processes_that_write_one_file_do_not_trip_each_other(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, numbers = files_module.write_file, iter([1, 2])
+
+    def meanwhile(path: Path, data: bytes) -> None:
+        write(path, data)
+        if data == b"ours":  # another process writes the same file between our write and our rename
+            files_module.write_whole(tmp_path / "costs.json", "theirs")
+
+    monkeypatch.setattr(files_module, "write_file", meanwhile)
+    monkeypatch.setattr(files_module.os, "getpid", lambda: next(numbers))
+    files_module.write_whole(tmp_path / "costs.json", "ours")
+    assert [(path.name, path.read_text()) for path in tmp_path.iterdir()] == [("costs.json", "ours")]

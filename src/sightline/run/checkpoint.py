@@ -121,7 +121,8 @@ def load_checkpoint(
 
     Raises:
         FileNotFoundError: there is no checkpoint.
-        ValueError: it is of another network, or holds other states or generators; the network is then as it was.
+        ValueError: it is of another network (or the same in another type: rounded weights resume no run exactly), or
+            holds other states or generators; the network is then as it was.
     """
     folder, states, generators = Path(folder), states or {}, generators or {}
     state = read_state(folder)
@@ -130,12 +131,13 @@ def load_checkpoint(
             raise ValueError(
                 f"the checkpoint in {folder} holds the {what} {_few(state[what])}, and {_few(asked)} were asked for"
             )
-    load_weights(folder, model)
+    weights = _fitting_weights(folder, model, same_types=True)
     for name, holder in states.items():
         try:
             holder.load_state_dict(state["states"][name])
         except (ValueError, KeyError, RuntimeError) as error:
             raise ValueError(f"the checkpoint in {folder} holds another '{name}': {error}") from error
+    model.load_state_dict(weights)  # after all that may be refused
     for name, generator in generators.items():
         set_random(generator, state["generators"][name])
     set_global_random(state["random"])
@@ -149,7 +151,12 @@ def load_weights(folder: str | Path, model: nn.Module) -> None:
         FileNotFoundError: there is no checkpoint.
         ValueError: it is of another network; the sentence says which keys differ, and nothing was changed.
     """
-    there = {**_read_tensors(Path(folder), "weights.safetensors"), **read_state(Path(folder))["model"]}
+    model.load_state_dict(_fitting_weights(Path(folder), model, same_types=False))
+
+
+def _fitting_weights(folder: Path, model: nn.Module, *, same_types: bool) -> dict[str, Any]:
+    """The state dict in the checkpoint, once it is known to fit the model."""
+    there = {**_read_tensors(folder, "weights.safetensors"), **read_state(folder)["model"]}
     here = model.state_dict()
     missing, besides = here.keys() - there.keys(), there.keys() - here.keys()
     differ = [f"it lacks {_few(missing)}"] if missing else []
@@ -157,9 +164,12 @@ def load_weights(folder: str | Path, model: nn.Module) -> None:
     for name in sorted(here.keys() & there.keys()):
         sizes = [list(getattr(side[name], "shape", [])) for side in (there, here)]
         differ += [f"its {name} is {sizes[0]} where {sizes[1]} is needed"] if sizes[0] != sizes[1] else []
+        types = [getattr(side[name], "dtype", None) for side in (there, here)]
+        if same_types and types[0] != types[1]:
+            differ.append(f"its {name} is {types[0]} where {types[1]} is needed")
     if differ:
         raise ValueError(f"the checkpoint in {folder} is of another network: {'; '.join(differ[:4])}")
-    model.load_state_dict(there)
+    return there
 
 
 def _few(names: Any, at_most: int = 4) -> str:

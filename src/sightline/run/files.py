@@ -9,9 +9,12 @@ from pathlib import Path
 
 
 def write_whole(path: str | Path, data: str | bytes) -> None:
-    """Write a file through a temporary sibling, so that a reader or a crash never meets half of it."""
+    """Write a file through a temporary sibling, so that a reader or a crash never meets half of it.
+
+    The sibling bears the process's number: of two processes that write one file, the later wins and neither fails.
+    """
     path = Path(path)
-    new = path.with_name(f"{path.name}.new")
+    new = path.with_name(f"{path.name}.{os.getpid()}.new")
     try:
         write_file(new, data.encode() if isinstance(data, str) else data)
         os.replace(new, path)

@@ -23,6 +23,8 @@ def encode(value: Any, tensors: dict[str, Tensor], where: str) -> Any:
         ValueError: something inside is no container, number, text or tensor.
     """
     if isinstance(value, Tensor):
+        while where in tensors:  # {"a.b": ...} and {"a": {"b": ...}}, or the keys 1 and "1", spell one name
+            where += "'"
         tensors[where] = on_cpu(value)
         # Safetensors forgets strides, and a kernel may round otherwise along another order of memory.
         formats = {4: torch.channels_last, 5: torch.channels_last_3d}
