@@ -1,5 +1,6 @@
 """Bad input to non-local attention is said in one sentence, and each sentence says what to do."""
 
+import re
 from collections.abc import Iterator
 
 import jaxtyping
@@ -61,14 +62,44 @@ def test_concatenation_has_no_scale() -> None:
 
 def test_a_backend_that_cannot_serve_says_why() -> None:
     small = [of(1, 1, 3).to(torch.float8_e5m2) for _ in range(3)]
-    assert why_not("torch", of(1, 1, 3)) is None
+    assert why_not("torch", "softmax", of(1, 1, 3), of(1, 2, 3)) is None
     with pytest.raises(ValueError, match=r"backend 'torch' cannot serve non_local_attention: .* got torch.float8_e5m2"):
         non_local_attention(*small, backend="torch")
 
 
+@pytest.mark.parametrize(
+    ("pairwise", "query", "value", "words"),
+    [
+        ("softmax", of(1, 3, 4), of(1, 3, 4), None),
+        ("softmax", of(1, 3, 4), of(1, 6, 4), "on cpu .* one width, got 3 and 6"),
+        ("dot_product", of(1, 3, 4), of(1, 3, 4), "softmax alone, got pairwise function 'dot_product'"),
+        ("softmax", of(1, 3, 4).to(torch.float8_e5m2), of(1, 3, 4), "on cpu it computes in .*got torch.float8_e5m2"),
+        ("softmax", of(1, 3, 4).to("meta"), of(1, 3, 4).to("meta"), "kernels for cpu and cuda, got tensors on meta"),
+    ],
+)
+def test_why_the_fused_kernels_cannot_serve(pairwise: str, query: Tensor, value: Tensor, words: str | None) -> None:
+    reason = why_not("fused", pairwise, query, value)
+    if words is None:
+        assert reason is None
+        return
+    assert re.search(words, str(reason))
+    key = torch.zeros_like(query)
+    if value.dtype == query.dtype:
+        with pytest.raises(ValueError, match=f"backend 'fused' cannot serve non_local_attention: .*{words}") as caught:
+            non_local_attention(query, key, value, pairwise=pairwise, backend="fused")
+        assert "\n" not in str(caught.value)
+
+
+def test_where_fused_cannot_serve_auto_does() -> None:
+    maps = given()
+    torch.testing.assert_close(non_local_attention(**maps), non_local_attention(**maps, backend="reference"))
+
+
 @pytest.mark.parametrize("pairwise", ["softmax", "dot_product"])
 def test_every_backend_answers_alike(pairwise: str) -> None:
-    maps = given()
-    results = [non_local_attention(**maps, pairwise=pairwise, backend=backend) for backend in ("auto", *BACKENDS)]
+    maps = given(value=torch.randn(2, 3, 2, 2))
+    able = [name for name in BACKENDS if why_not(name, pairwise, maps["query"], maps["value"]) is None]
+    assert len(able) == (3 if pairwise == "softmax" else 2)
+    results = [non_local_attention(**maps, pairwise=pairwise, backend=backend) for backend in ("auto", *able)]
     for result in results[1:]:
         torch.testing.assert_close(result, results[0])

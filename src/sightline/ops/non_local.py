@@ -2,8 +2,9 @@
 
 Wang et al., 2018 (https://arxiv.org/abs/1711.07971), equation 1, out_i = (1 / C) sum_j f(q_i, k_j) v_j, with f one of
 softmax (the paper's Gaussian forms), dot product, and concatenation ReLU(a_i + b_j); for the last two C is the number
-of visible keys. Softmax goes block by block (`ops/softmax.py`), dot product by associativity in O(N)
-(`ops/dot_product.py`), and concatenation by sorting in O(N log N) (`ops/concatenation.py`).
+of visible keys. Softmax goes block by block (`ops/softmax.py`) or through PyTorch's fused kernels (`ops/fused.py`), dot
+product by associativity in O(N) (`ops/dot_product.py`), and concatenation by sorting in O(N log N)
+(`ops/concatenation.py`).
 
 Left out: projections, residual and sub-sampling, which are the layer's; attention dropout; keys that differ per query.
 """
@@ -15,12 +16,13 @@ from torch import Tensor
 from sightline.ops.arguments import choose
 from sightline.ops.concatenation import concatenation_op
 from sightline.ops.dot_product import dot_product_op
+from sightline.ops.fused import fused_op, why_not_fused
 from sightline.ops.layouts import is_channels_last
 from sightline.ops.reference import attention
 from sightline.ops.softmax import softmax_op
 
 PAIRWISE = ("softmax", "dot_product", "concatenation")
-BACKENDS = ("torch", "reference")  # "auto" takes the first that can serve
+BACKENDS = ("fused", "torch", "reference")  # "auto" takes the first that can serve, on a CPU from the second on
 SERVED = (torch.float16, torch.bfloat16, torch.float32, torch.float64)
 
 
@@ -43,6 +45,10 @@ def non_local_attention(
     channels_last query or value gives a channels_last output. All gradients are exact; those of second order take the
     plain N x N form, except for the dot product, which needs it nowhere.
 
+    `backend` is "torch", this library's own forms on any device; "fused", PyTorch's kernels for softmax (on a CPU for
+    query and value of one width; on CUDA not measured); "reference", the slow table; or "auto": on CUDA the first of
+    these that can serve, fused before torch, and elsewhere torch.
+
     Raises:
         ValueError: shapes, dtype or devices do not fit, an option is unknown, or the backend cannot serve the request.
     """
@@ -50,13 +56,14 @@ def non_local_attention(
     _check(query, key, value, mask, pairwise, scale)
     dtype = torch.promote_types(torch.promote_types(query.dtype, key.dtype), value.dtype)
     query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
-    if _serving(backend, query) == "reference":
+    serving = _serving(backend, pairwise, query, value)
+    if serving == "reference":
         return attention(query, key, value, pairwise=pairwise, mask=mask, scale=scale)
     last = is_channels_last(query) or is_channels_last(value)
     q, k, v = query.flatten(2), key.flatten(2), value.flatten(2)
     visible = None if mask is None else mask.flatten(1)
     if pairwise == "softmax":
-        out = softmax_op(q, k, v, visible, scale, last)[0]
+        out = (fused_op if serving == "fused" else softmax_op)(q, k, v, visible, scale, last)[0]
     elif pairwise == "dot_product":
         out = dot_product_op(q, k, v, visible, scale, last)[0]
     else:
@@ -68,22 +75,28 @@ def non_local_attention(
     return out.unflatten(2, query.shape[2:])
 
 
-def why_not(backend: str, query: Tensor) -> str | None:
-    """Why a backend cannot serve such tensors, in words, or None where it can."""
+def why_not(backend: str, pairwise: str, query: Tensor, value: Tensor) -> str | None:
+    """Why a backend cannot serve such a request, in words, or None where it can."""
     if backend == "torch" and query.dtype not in SERVED:
         return f"it computes in {', '.join(str(t).removeprefix('torch.') for t in SERVED)}, got {query.dtype}"
+    if backend == "fused":
+        if pairwise != "softmax":
+            return f"it computes softmax alone, got pairwise function '{pairwise}'"
+        return why_not_fused(query, value)
     return None
 
 
-def _serving(backend: str, query: Tensor) -> str:
+def _serving(backend: str, pairwise: str, query: Tensor, value: Tensor) -> str:
     """The backend that will serve.
 
     Raises:
         ValueError: unknown, or asked for and unable.
     """
     if choose("backend", backend, ("auto", *BACKENDS)) == "auto":
-        return next(name for name in BACKENDS if why_not(name, query) is None)
-    reason = why_not(backend, query)
+        # on a CPU the fused kernel copies maps that are channels first, and one sample's gradients take one core
+        order = BACKENDS if query.device.type == "cuda" else BACKENDS[1:]
+        return next(name for name in order if why_not(name, pairwise, query, value) is None)
+    reason = why_not(backend, pairwise, query, value)
     if reason is not None:
         raise ValueError(f"backend '{backend}' cannot serve non_local_attention: {reason}")
     return backend

@@ -8,12 +8,13 @@ A block of queries meets every key at once, so the softmax needs no merging; wha
 log-sum-exp of each row (Dao et al., 2022, https://arxiv.org/abs/2205.14135), from which a block's weights come back.
 Query and value may differ in width, and both memory layouts are read and written without copies of whole maps.
 
-Left out: fused GPU kernels. The blocks are plain matrix products, so they run on any device. The second-order gradient
-recomputes the plain N x N form.
+The blocks are plain matrix products, so they run on any device; `ops/fused.py` is the same pair of operators through
+PyTorch's fused kernels. Left out: a lean second order; it recomputes the plain N x N form.
 """
 
 import torch
 from torch import Tensor
+from torch.library import CustomOpDef
 
 from sightline.ops.layouts import accumulation_type, empty_map, outside_autocast
 from sightline.ops.reference import attention
@@ -112,25 +113,35 @@ def softmax_backward(
     return dq, dk, dv
 
 
-softmax_op = torch.library.custom_op("sightline::softmax_attention", softmax_forward, mutates_args=())
-softmax_backward_op = torch.library.custom_op(
-    "sightline::softmax_attention_backward", softmax_backward, mutates_args=()
-)
+def register_derivatives(forward: CustomOpDef, backward: CustomOpDef) -> None:
+    """Shapes without data and the gradients of both orders, for a pair of operators with the signatures above."""
 
+    @forward.register_fake
+    def _(
+        query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, channels_last: bool
+    ) -> tuple[Tensor, Tensor]:
+        lse = query.new_empty(query.shape[0], query.shape[2], dtype=accumulation_type(query.dtype))
+        return empty_map(value, value.shape[1], query.shape[2], channels_last), lse
 
-@softmax_op.register_fake
-def _(
-    query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float, channels_last: bool
-) -> tuple[Tensor, Tensor]:
-    lse = query.new_empty(query.shape[0], query.shape[2], dtype=accumulation_type(query.dtype))
-    return empty_map(value, value.shape[1], query.shape[2], channels_last), lse
+    @backward.register_fake
+    def _(
+        grad: Tensor,
+        query: Tensor,
+        key: Tensor,
+        value: Tensor,
+        mask: Tensor | None,
+        out: Tensor,
+        lse: Tensor,
+        scale: float,
+    ) -> tuple[Tensor, Tensor, Tensor]:
+        return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
 
+    def first_order(ctx, grad, _):  # type: ignore[no-untyped-def]
+        query, key, value, mask, out, lse = ctx.saved_tensors
+        return *backward(grad, query, key, value, mask, out, lse, ctx.scale), None, None, None
 
-@softmax_backward_op.register_fake
-def _(
-    grad: Tensor, query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, out: Tensor, lse: Tensor, scale: float
-) -> tuple[Tensor, Tensor, Tensor]:
-    return torch.empty_like(query), torch.empty_like(key), torch.empty_like(value)
+    forward.register_autograd(first_order, setup_context=_keep)
+    backward.register_autograd(_second_order, setup_context=_keep_backward)
 
 
 def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
@@ -138,11 +149,6 @@ def _keep(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
     ctx.save_for_backward(query, key, value, mask, *output)
     ctx.mark_non_differentiable(output[1])
     ctx.scale = scale
-
-
-def _first_order(ctx, grad, _):  # type: ignore[no-untyped-def]
-    query, key, value, mask, out, lse = ctx.saved_tensors
-    return *softmax_backward_op(grad, query, key, value, mask, out, lse, ctx.scale), None, None, None
 
 
 def _keep_backward(ctx, inputs, output) -> None:  # type: ignore[no-untyped-def]
@@ -158,5 +164,8 @@ def _second_order(ctx, *grads):  # type: ignore[no-untyped-def]
     return *second, None, None, None, None
 
 
-softmax_op.register_autograd(_first_order, setup_context=_keep)
-softmax_backward_op.register_autograd(_second_order, setup_context=_keep_backward)
+softmax_op = torch.library.custom_op("sightline::softmax_attention", softmax_forward, mutates_args=())
+softmax_backward_op = torch.library.custom_op(
+    "sightline::softmax_attention_backward", softmax_backward, mutates_args=()
+)
+register_derivatives(softmax_op, softmax_backward_op)
