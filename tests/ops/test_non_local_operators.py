@@ -112,8 +112,8 @@ def test_compiles_whole_for_any_size(masked: bool, form: str) -> None:
             leaves = [t.requires_grad_() for t in maps(form, h, w, layout)]
             mask = torch.rand(2, h, w) > 0.3 if masked else None
             results = []
-            for form in (attend, compiled):
-                out = form(*leaves, mask)
+            for run in (attend, compiled):
+                out = run(*leaves, mask)
                 results.append([out, *torch.autograd.grad(out.square().sum(), leaves)])
             for want, got in zip(*results, strict=True):
                 torch.testing.assert_close(got, want)
