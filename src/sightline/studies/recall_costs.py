@@ -1,14 +1,13 @@
 """What a network of the long-range study costs: parameters, floating-point operations, memory of a training step.
 
 Operations are those of one canvas forwards, two for each multiply-add, counted by PyTorch's `FlopCounterMode`; it does
-not look into this library's attention operators, so their two products are counted by formula, `2 N M (d + c)` for N
-queries of M keys each (M = H + W - 1 on a cross). Peak memory is that of forward and backward over weights and batch,
-in a child process of its own (`bench/measure.py`).
+not look into this library's attention operators, so those are counted by formula (`ops/flops.py`). Peak memory is that
+of forward and backward over weights and batch, in a child process of its own (`bench/measure.py`).
 
 Left out: the optimiser's memory (two numbers per parameter, alike for all), and energy.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -18,6 +17,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from sightline.bench.measure import peak_memory
+from sightline.ops.flops import FORMULAS
 from sightline.studies.recall_networks import RecallNetwork, in_channels_last
 from sightline.studies.recall_training import Budget, Training, labelled_loss
 
@@ -45,32 +45,12 @@ def cost(training: Training) -> Cost:
 def count_flops(network: nn.Module, size: tuple[int, int]) -> int:
     """Floating-point operations of one image of this size, forwards."""
     image = torch.zeros(1, 3, *size)
-    counter = FlopCounterMode(
-        display=False,
-        custom_mapping={
-            torch.ops.sightline.criss_cross_attention: _criss_cross_flops,
-            torch.ops.sightline.softmax_attention: _softmax_flops,
-        },
-    )
+    counter = FlopCounterMode(display=False, custom_mapping=dict(FORMULAS))
     network.eval()
     # The fused attention of processors is opaque to the counter, the plain one is not, and they cost the same.
     with torch.no_grad(), counter, sdpa_kernel(SDPBackend.MATH):
         network(image)
     return int(counter.get_total_flops())
-
-
-def _criss_cross_flops(
-    query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, out_shape: object = None
-) -> int:
-    b, d, h, w = query
-    return 2 * b * h * w * (h + w - 1) * (d + value[1])
-
-
-def _softmax_flops(
-    query: Sequence[int], key: Sequence[int], value: Sequence[int], *_: object, out_shape: object = None
-) -> int:
-    b, d, n = query
-    return 2 * b * n * key[2] * (d + value[1])
 
 
 def training_step(task: str, digits: int, network: str, settings: dict[str, Any]) -> Callable[[], tuple[Tensor, ...]]:
