@@ -19,7 +19,8 @@ WIDTH = 140  # characters of a line
 def role(path: Path) -> str:
     """The first sentence of a file's docstring, without sources in brackets, as short as a line of the tree."""
     paragraph = str(ast.get_docstring(ast.parse(path.read_text()))).split("\n\n")[0].replace("\n", " ")
-    sentence = re.split(r"[.?!](?:\s|$)", re.sub(r" \([^()]*(?:http|et al|`)[^()]*\)", "", paragraph).replace("`", ""))[0]
+    bare = re.sub(r" \([^()]*(?:http|et al|`)[^()]*\)", "", paragraph).replace("`", "")
+    sentence = re.split(r"[.?!](?:\s|$)", bare)[0]
     return re.split(r": (?=[A-Z])", sentence)[0]
 
 
