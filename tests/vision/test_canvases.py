@@ -77,6 +77,15 @@ def test_the_key_decides_the_label_of_every_white_digit() -> None:
     assert 0.4 < yes / 280 < 0.6
 
 
+def test_the_white_digits_do_not_betray_the_key() -> None:
+    classes = torch.tensor(load_digits().target)
+    drawn = key_class(3000, digits=7, generator=generator())
+    key, white = classes[drawn.digit_sample[:, :1]], classes[drawn.digit_sample[:, 1:]]
+    assert all(len(set(row.tolist())) <= 2 for row in white)
+    of_the_key = ((white == key).sum(1) > 3).double()  # of seven digits, is the larger class the key's?
+    assert abs(float(of_the_key.mean()) - 0.5) < 4 * 0.5 / 3000**0.5
+
+
 @pytest.mark.parametrize("task", TASKS)
 def test_test_digits_are_never_trained_on(task: str) -> None:
     train = TASKS[task](300, split="train", generator=generator()).digit_sample.unique()

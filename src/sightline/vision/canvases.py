@@ -6,8 +6,8 @@ the data set is kept for testing and never appears on a training canvas.
 - `recall`: some digits, each in its own colour, and some coloured squares; each square's pixels are labelled with the
   class of the digit that has its colour. It needs a look-up by content, anywhere in the image.
 - `key_class`: one red key digit among white ones; each white digit's ink is labelled with "is it of the key's class?".
-  It needs context but no look-up: one summary of the whole image, the key's class, serves every position. As about half
-  of the white digits are of it, they alone tell much of it; who does not see the key is not bound to chance.
+  It needs context but no look-up: one summary of the whole image, the key's class, serves every position. The white
+  digits are of two classes, either as likely the key's, so that who does not see the key is bound to chance.
 
 Both are our own; the recall task follows the associative recall of sequence models (Graves et al., 2014,
 https://arxiv.org/abs/1410.5401) laid out in two dimensions. Left out: distortion, noise, digits off the grid.
@@ -95,7 +95,8 @@ def key_class(
     cell = _draw_cells(batch, digits + 1, cells, generator)
     key = torch.randint(CLASSES, (batch, 1), generator=generator)
     same = torch.rand(batch, digits, generator=generator) < 0.5
-    other = (key + torch.randint(1, CLASSES, (batch, digits), generator=generator)) % CLASSES
+    # One other class per canvas: were there several, the commonest class among the white digits would betray the key.
+    other = (key + torch.randint(1, CLASSES, (batch, 1), generator=generator)) % CLASSES
     sample = _draw_of_class(torch.cat([key, torch.where(same, key, other)], 1), split, generator)
     return _paint_key_class(sample, cell, cells, split)
 
