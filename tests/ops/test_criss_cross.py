@@ -70,6 +70,18 @@ def test_any_block_size_gives_the_same(
     torch.testing.assert_close(torch.autograd.grad(out, inputs, gradient), torch.autograd.grad(right, inputs, gradient))
 
 
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64], ids=str)
+@pytest.mark.parametrize("shape", [(1, 512, 97 * 9), (3, 33, 65), (2, 1, 5), (2, 5, 1), (1, 1, 1), (2, 0, 3)], ids=str)
+def test_a_map_is_turned_to_the_bit(shape: tuple[int, ...], dtype: torch.dtype) -> None:
+    matrices = torch.randn(shape, dtype=dtype)
+    matrices.flatten()[::7] = -0.0
+    matrices.flatten()[::11] = torch.inf
+    turned = criss_cross_lines._transposed(matrices)
+    assert turned.is_contiguous()
+    assert torch.equal(turned, matrices.mT)
+    assert torch.equal(turned.signbit(), matrices.mT.signbit())
+
+
 @pytest.mark.parametrize("masked", [False, True], ids=["all", "masked"])
 def test_the_plain_form_is_the_masked_table(masked: bool) -> None:
     mask = some_hidden(2, 2, 3) if masked else None

@@ -49,8 +49,9 @@ def forward(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scal
         q, k, v = (_positions_first(t[group]) for t in (query, key, value))
         o = out[group].permute(0, 2, 3, 1) if _direct(out) else torch.empty_like(v)
         _forward_group(q, k, v, None if mask is None else ~mask[group], scale, o, lse[group])
+        del q, k, v  # they may be copies: let go of them before a result in another layout is written
         if not _direct(out):
-            _channels_first(o, out[group])
+            out = _put_channels_first(o, out, group)
     return out, lse
 
 
@@ -70,7 +71,7 @@ def _forward_group(
         weights = scores.sub_(m).exp2_()
         mc[block] = m.view(mc[block].shape)
         zc[block] = weights.sum(-1).view(zc[block].shape)
-        oc[block] = torch.bmm(weights, _flat(vc[block])).view(oc[block].shape)
+        _put(weights, _flat(vc[block]), 1.0, oc[block], add=False)
     for block in _blocks(q, v.shape[-1]):
         scores = _scores(q[block], k[block], scale * LOG2_E)
         if hidden is not None:
@@ -112,12 +113,12 @@ def backward(
         ]
         hidden = None if mask is None else ~mask[group]
         _backward_group(q, k, v, g, hidden, delta, lse[group], scale, grads)
-        del q, k, v, g  # they may be copies: let go of them before the results in another layout are allocated
+        del q, k, v, g  # as above, before the gradients
         for i, like in enumerate(likes):
             if not _direct(like):
                 if i not in results:
                     results[i] = empty_in_layout_of(like)
-                _channels_first(grads[i], results[i][group])
+                results[i] = _put_channels_first(grads[i], results[i], group)
     if not results:
         return torch.zeros_like(query), torch.zeros_like(key), torch.zeros_like(value)
     return results[0], results[1], results[2]
@@ -134,8 +135,8 @@ def _backward_group(
     scale: float,
     grads: list[Tensor],
 ) -> None:
-    """Fill `grads` (of q, k, v, positions first): rows write, columns add."""
-    for columns in (False, True):
+    """Fill `grads` (of q, k, v, positions first): columns write, rows, whose sums lie together, add."""
+    for columns in (True, False):
         turn = (lambda t: t.transpose(1, 2)) if columns else (lambda t: t)
         ql, kl, vl, gl, lsel, deltal = (turn(t) for t in (q, k, v, g, lse, delta))
         dq, dk, dv = (turn(t) for t in grads)
@@ -148,16 +149,16 @@ def _backward_group(
             if hidden is not None:
                 weights.masked_fill_(_flat(turn(hidden)[block])[:, None], 0.0)
             scores = torch.baddbmm(delta_block, gb, vb.mT).mul_(weights)
-            _put(weights.mT, gb, 1.0, dv[block], add=columns)
-            _put(scores, kb, scale, dq[block], add=columns)
-            _put(scores.mT, qb, scale, dk[block], add=columns)
+            _put(weights.mT, gb, 1.0, dv[block], add=not columns)
+            _put(scores, kb, scale, dq[block], add=not columns)
+            _put(scores.mT, qb, scale, dk[block], add=not columns)
 
 
 def _put(left: Tensor, right: Tensor, scale: float, target: Tensor, *, add: bool) -> None:
     """Write or add `scale * left @ right` to `target`, a block of lines `[samples, lines, length, .]`."""
     if right.shape[-1] < NARROW:  # a product with a few columns is slow; its transpose has a few rows and is not
         product = torch.bmm(right.mT, left.mT).mT.reshape(target.shape)
-    elif add and len(target) > 1:
+    elif len(target) > 1 and target.stride(0) != target.shape[1] * target.stride(1):  # columns of several samples
         product = torch.bmm(left, right).view(target.shape)
     else:
         lines = target.flatten(0, 1)
@@ -223,19 +224,33 @@ def _side_by_side(tensor: Tensor) -> bool:
 
 def _positions_first(tensor: Tensor) -> Tensor:
     """`[b, c, h, w]` to a contiguous `[b, h, w, c]` in the working type; no copy where channels lie side by side."""
-    dtype = working_dtype(tensor)
-    if not tensor.is_contiguous() or tensor.dtype != dtype or tensor.shape[0] > 1:
-        return tensor.permute(0, 2, 3, 1).to(dtype).contiguous()
     b, c, h, w = tensor.shape
-    result = torch.empty(b, h, w, c, dtype=dtype, device=tensor.device)
-    result.view(h * w, c).copy_(tensor.view(c, h * w).t())  # PyTorch's copy is fast for a transposed matrix alone
-    return result
+    dtype = working_dtype(tensor)
+    if tensor.is_contiguous():
+        return _transposed(tensor.to(dtype).view(b, c, h * w)).view(b, h, w, c)
+    return tensor.permute(0, 2, 3, 1).to(dtype).contiguous()
 
 
-def _channels_first(lines: Tensor, target: Tensor) -> None:
-    """Copy a contiguous `[b, h, w, c]` into a `[b, c, h, w]` of any layout and type."""
-    b, h, w, c = lines.shape
-    if b == 1 and target.is_contiguous() and target.dtype == lines.dtype:
-        target.view(c, h * w).copy_(lines.view(h * w, c).t())
+def _put_channels_first(lines: Tensor, whole: Tensor, group: slice) -> Tensor:
+    """Write a contiguous `[b, h, w, c]` to `whole[group]`, of any layout and type; returns the whole, old or new."""
+    target = whole[group]
+    if target.is_contiguous():
+        turned = _transposed(lines.flatten(1, 2)).view(target.shape)
+        if target.shape == whole.shape and turned.dtype == whole.dtype:
+            return turned  # spares a copy where one group is everything
+        target.copy_(turned)
     else:
         target.copy_(lines.permute(0, 3, 1, 2))
+    return whole
+
+
+def _transposed(matrices: Tensor) -> Tensor:
+    """Contiguous `[b, n, m]` to contiguous `[b, m, n]`.
+
+    Shuffling n m "channels" in n groups is this transposition, and on a processor PyTorch has a vectorised kernel for
+    it where channels lie side by side; its copy of a transposed matrix is not vectorised.
+    """
+    if matrices.device.type != "cpu" or not matrices.numel():
+        return matrices.mT.contiguous()
+    b, n, m = matrices.shape
+    return torch.channel_shuffle(matrices.view(b, 1, 1, n * m).permute(0, 3, 1, 2), n).permute(0, 2, 3, 1).view(b, m, n)
