@@ -211,6 +211,25 @@ def test_every_entry_is_written(pairwise: str, backend: str) -> None:
         torch.use_deterministic_algorithms(False)
 
 
+@pytest.mark.parametrize("b", [1, 2])
+def test_channels_last_reaches_the_fused_kernel_and_comes_back_without_a_copy(b: int) -> None:
+    made: list[Tensor] = []
+
+    class Copies(TorchDispatchMode):
+        def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+            out = func(*args, **(kwargs or {}))
+            if func in (torch.ops.aten.copy_.default, torch.ops.aten.clone.default):
+                made.append(out)
+            return out
+
+    made_so = torch.channels_last
+    query, key, value, grad = (torch.randn(b, 3, 5, 6).contiguous(memory_format=made_so).flatten(2) for _ in range(4))
+    with Copies():
+        out, lse = fused_forward(query, key, value, None, 1.0, True)
+        fused_backward(grad, query, key, value, None, out, lse, 1.0)
+    assert not [t.shape for t in made if t.dim() > 2]
+
+
 class Largest(TorchDispatchMode):
     """Watches every tensor that is made and remembers the size of the largest."""
 

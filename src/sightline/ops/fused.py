@@ -53,7 +53,10 @@ def _rows(x: Tensor, alignment: int = 1) -> Tensor:
 def _map(rows: Tensor, out: Tensor) -> Tensor:
     """`[b,1,n,c or more]` as `[b,c,n]` in the layout of `out`: as it is where that is its own, else written there."""
     result = rows.squeeze(1).narrow(2, 0, out.shape[1]).transpose(1, 2)
-    return result if result.stride() == out.stride() else out.copy_(result)
+    axes = zip(result.shape, result.stride(), out.stride(), strict=True)
+    if all(got == wanted for size, got, wanted in axes if size > 1):  # one sample's stride is anything, and no reason
+        return result.as_strided(out.shape, out.stride(), result.storage_offset())
+    return out.copy_(result)
 
 
 def _bias(mask: Tensor | None, query: Tensor) -> Tensor | None:
