@@ -42,23 +42,15 @@ def criss_cross_attention(
         scale: multiplies the scores; 1 is the paper's, d ** -0.5 the transformer's.
         backend: "torch", the lean form; "reference", the slow table of all pairs; "auto", the first that can serve.
 
-    Half precision has its scores, softmax and sums in float32. Under autocast the three tensors take autocast's type.
+    Half precision has its scores, softmax and sums in float32, under autocast too; inputs of unlike precision meet in
+    the wider one.
 
     Raises:
-        ValueError: shapes, types or devices do not fit, the backend is unknown, or it cannot serve these tensors.
+        ValueError: shapes or devices do not fit, the backend is unknown, or it cannot serve these tensors.
     """
     _check(query, key, value, mask)
-    if (
-        torch.amp.is_autocast_available(query.device.type)
-        and torch.is_autocast_enabled(query.device.type)
-        and query.dtype != torch.float64
-    ):
-        dtype = torch.get_autocast_dtype(query.device.type)
-        query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
-    if not query.dtype == key.dtype == value.dtype:
-        raise ValueError(
-            f"query, key and value must have one type, got {query.dtype}, {key.dtype} and {value.dtype}: convert them"
-        )
+    dtype = torch.promote_types(torch.promote_types(query.dtype, key.dtype), value.dtype)
+    query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     if _serving(backend, query) == "reference":
         return reference.attention(query, key, value, pattern=criss_cross, mask=mask, scale=scale)
     out, _ = torch.ops.sightline.criss_cross_attention(query, key, value, mask, scale)
