@@ -1,9 +1,11 @@
-"""Redraw what the docs show from what owns it: `python docs/build.py` draws docs/pictures and README's tree of files.
+"""Redraw what the docs show from what owns it: `python docs/build.py` draws docs/pictures, README's tree of files, and
+the tables of the long-range study from docs/results/long-range.json, a copy of that study's results.json.
 
-Left out: tables with measured numbers; their commands stand beside them and take longer than a picture may.
+Left out: the measuring itself; each number's command stands beside it and takes longer than a page may.
 """
 
 import ast
+import json
 import re
 import runpy
 from pathlib import Path
@@ -12,7 +14,7 @@ from sightline.studies import field_picture
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "pictures"
-TREE = re.compile(r"(?<=<!-- tree: make docs -->\n).*?(?=<!-- end of tree -->)", re.DOTALL)
+RESULTS = ROOT / "docs" / "results" / "long-range.json"
 WIDTH = 140  # characters of a line
 
 
@@ -43,11 +45,66 @@ def _line(name: str, what: str) -> str:
     return re.split(r"[,;:] (?!.*[,;:] )", line[:WIDTH])[0]  # up to the last clause that fits
 
 
+def scores() -> str:
+    """The recall table of the front page: score over the seeds at 4 and 8 digits, and what it cost at 8."""
+    results = json.loads(RESULTS.read_text())
+    found = {(one["task"], one["digits"], one["network"]): one for one in results["summary"]}
+    seeds = min(one["seeds"] for one in results["summary"] if one["task"] == "recall")
+    lines = [
+        f"| recall, mean of {seeds} seeds | 4 digits: score (ceiling) | 8 digits: score (ceiling) "
+        "| training, CPU s | peak memory, MB |",
+        "|---|---:|---:|---:|---:|",
+    ]
+    for network in _networks(results):
+        four, eight = found["recall", 4, network], found["recall", 8, network]
+        marks = [_bold(f"{one['score_mean']:.2f} ({one['ceiling']:.2f})", one) for one in (four, eight)]
+        lines.append(
+            f"| {network} | {marks[0]} | {marks[1]} | {eight['seconds']:.0f} | {eight['peak_memory'] / 1e6:.0f} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def _bold(text: str, one: dict) -> str:
+    return f"**{text}**" if one["verdict"] == "learned" else text
+
+
+def verdicts() -> str:
+    """Every task and network: score with its lowest and highest seed, ceiling and verdict."""
+    results = json.loads(RESULTS.read_text())
+    lines = [f"    {results['command']}", "", "| task | network | score | seeds | ceiling | verdict |"]
+    lines.append("|---|---|---:|---:|---:|---|")
+    for one in results["summary"]:
+        spread = f"{one['score_mean']:.3f} [{one['score_low']:.3f}, {one['score_high']:.3f}]"
+        task = f"{one['task']}, {one['digits']} digits"
+        lines.append(
+            f"| {task} | {one['network']} | {spread} | {one['seeds']} | {one['ceiling']:.3f} | {one['verdict']} |"
+        )
+    return "\n".join([*lines, ""])
+
+
+def _networks(results: dict) -> list[str]:
+    return list(dict.fromkeys(one["network"] for one in results["summary"]))
+
+
+WRITTEN = {  # page, what stands between `<!-- what: make docs -->` and `<!-- end of what -->`
+    ("README.md", "tree"): tree,
+    ("README.md", "scores"): scores,
+    ("docs/long-range.md", "verdicts"): verdicts,
+}
+
+
+def between(what: str) -> re.Pattern[str]:
+    """The part of a page that is written here."""
+    return re.compile(rf"(?<=<!-- {what}: make docs -->\n).*?(?=<!-- end of {what} -->)", re.DOTALL)
+
+
 def main() -> None:
-    """Draw the pictures, write the tree, and print where each lies."""
-    readme = ROOT / "README.md"
-    readme.write_text(TREE.sub(lambda _: tree(), readme.read_text()))
-    print(readme)
+    """Draw the pictures, write the tree and the tables, and print where each lies."""
+    for (page, what), write in WRITTEN.items():
+        path = ROOT / page
+        text = write()
+        path.write_text(between(what).sub(lambda _, text=text: text, path.read_text()))
+        print(f"{path}: {what}")
     print(field_picture.draw(PICTURES, name="first.png"))
     runpy.run_path(str(PICTURES / "positions.py"), run_name="__main__")
 
