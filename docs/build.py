@@ -1,5 +1,5 @@
 """Redraw what the docs show from what owns it: `python docs/build.py` draws docs/pictures, README's tree of files, and
-the tables of the long-range study from docs/results/long-range.json, a copy of that study's results.json.
+the tables of the long-range study from docs/results, copies of that study's results.json.
 
 Left out: the measuring itself; each number's command stands beside it and takes longer than a page may.
 """
@@ -14,7 +14,7 @@ from sightline.studies import field_picture
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "pictures"
-RESULTS = ROOT / "docs" / "results" / "long-range.json"
+RECALL, KEY_CLASS = (ROOT / "docs" / "results" / f"{name}.json" for name in ("recall", "key-class"))
 WIDTH = 140  # characters of a line
 
 
@@ -47,7 +47,7 @@ def _line(name: str, what: str) -> str:
 
 def scores() -> str:
     """The recall table of the front page: score over the seeds at 4 and 8 digits, and what it cost at 8."""
-    results = json.loads(RESULTS.read_text())
+    results = json.loads(RECALL.read_text())
     found = {(one["task"], one["digits"], one["network"]): one for one in results["summary"]}
     seeds = min(one["seeds"] for one in results["summary"] if one["task"] == "recall")
     lines = [
@@ -70,16 +70,18 @@ def _bold(text: str, one: dict) -> str:
 
 def verdicts() -> str:
     """Every task and network: score with its lowest and highest seed, ceiling and verdict."""
-    results = json.loads(RESULTS.read_text())
-    lines = [f"    {results['command']}", "", "| task | network | score | seeds | ceiling | verdict |"]
-    lines.append("|---|---|---:|---:|---:|---|")
-    for one in results["summary"]:
-        spread = f"{one['score_mean']:.3f} [{one['score_low']:.3f}, {one['score_high']:.3f}]"
-        task = f"{one['task']}, {one['digits']} digits"
-        lines.append(
-            f"| {task} | {one['network']} | {spread} | {one['seeds']} | {one['ceiling']:.3f} | {one['verdict']} |"
-        )
-    return "\n".join([*lines, ""])
+    lines = []
+    for results in (json.loads(path.read_text()) for path in (RECALL, KEY_CLASS)):
+        lines += [f"    {results['command']}", "", "| task | network | score | seeds | ceiling | verdict |"]
+        lines.append("|---|---|---:|---:|---:|---|")
+        for one in results["summary"]:
+            spread = f"{one['score_mean']:.3f} [{one['score_low']:.3f}, {one['score_high']:.3f}]"
+            task = f"{one['task']}, {one['digits']} digits"
+            lines.append(
+                f"| {task} | {one['network']} | {spread} | {one['seeds']} | {one['ceiling']:.3f} | {one['verdict']} |"
+            )
+        lines.append("")
+    return "\n".join(lines)
 
 
 def _networks(results: dict) -> list[str]:

@@ -35,7 +35,9 @@ class Progress:
         self.trainings, self.out, self.fields = list(trainings), out, fields
         self.rows: dict[Training, dict[str, Any]] = {}
         self.last: dict[Training, dict[str, Any]] = {}
-        self.seen_at: dict[Training, tuple[float, int]] = {}  # when a run was first seen in this session, at which step
+        self.seen_at: dict[
+            Training, tuple[float, int]
+        ] = {}  # when a run was first seen since the command started, at which step
         self.begun = time.monotonic()
         self.done_before = 0
 
@@ -80,7 +82,7 @@ class Progress:
         return [*named, *numbers, f"{left:.0f} s" if left is not None else "", state]
 
     def left(self) -> float | None:
-        """Seconds that the whole study still needs, from the trainings that ended in this session."""
+        """Seconds that the whole study still needs, from the trainings that ended since the command started."""
         done, total = len(self.rows) - self.done_before, len(self.trainings) - self.done_before
         if done < 2:
             return None
