@@ -8,7 +8,7 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from markupsafe import escape
-from tests.studies.made_up_study import FIELDS, canvases, results, scene_of
+from tests.studies.made_up_study import FIELDS, SCORES, canvases, results, scene_of
 
 from sightline.studies import long_range_page
 from sightline.studies.scenes import Scene
@@ -66,9 +66,10 @@ def test_the_page_repeats_verdicts_sentences_settings_and_costs(tmp_path, scenes
     words = " ".join(Reader(page_of(tmp_path, results(seeds=3), scenes)).words.split())
     for name in FIELDS:
         assert f"{name} says this." in words
-    assert "Yes: criss-cross R=2 and non-local." in words
-    assert "No, it did not learn it in this budget: criss-cross R=1." in words
-    assert "No, it cannot see enough: deep convolutions." in words
+    scored = {name: f"{name} ({100 * SCORES[name]:.0f} %)" for name in FIELDS}
+    assert f"Yes: {scored['criss-cross R=2']} and {scored['non-local']}." in words
+    assert f"No, it did not learn it in this budget: {scored['criss-cross R=1']}." in words
+    assert f"No, it cannot see enough: {scored['deep convolutions']}." in words
     for expected in (
         "57.3 k",
         "1.5 G",

@@ -112,10 +112,16 @@ def headline(summaries: Sequence[Row]) -> list[dict[str, Any]]:
     """One line for each verdict that occurs: who solves the problem, who does not, and why not."""
     lines = []
     for state, (one, many) in LEADS.items():
-        names = [str(row["network"]) for row in summaries if state_of(row.get("verdict")) == state]
+        names = [with_score(row) for row in summaries if state_of(row.get("verdict")) == state]
         if names:
             lines.append({"state": state, "lead": one if len(names) == 1 else many, "names": names})
     return lines
+
+
+def with_score(row: Row) -> str:
+    """A network's name and its score: a verdict has an edge, and a score beside it says how far away that is."""
+    score = number(row.get("score_mean"))
+    return str(row["network"]) if score is None else f"{row['network']} ({100 * score:.0f}\u00a0%)"
 
 
 def lead_of(verdict: str, sentence: str) -> tuple[str, str]:
