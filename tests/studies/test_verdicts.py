@@ -72,7 +72,13 @@ def test_seeds_are_summed_up() -> None:
     assert (one["score_low"], one["score_high"], one["seeds"]) == (0.9, 1.0, 3)
     assert (one["parameters"], one["peak_memory"], one["seconds"]) == (7, None, 11.0)
     assert one["verdict"] == LEARNED
-    assert one["score_error"] == pytest.approx(0.030550504633)  # sample deviation over the root of three
+    assert one["score_error"] == pytest.approx(0.004 / 3**0.5)  # of three independent test errors
+
+
+def test_a_spread_over_seeds_is_no_doubt_in_favour() -> None:
+    (one,) = summarise([row(0, 0.49), row(1, 0.97), row(2, 0.82)])
+    assert one["verdict"] == DID_NOT_LEARN
+    assert (one["score_low"], one["score_high"]) == (0.49, 0.97)
 
 
 def test_one_seed_has_the_error_of_its_test_set() -> None:
