@@ -5,7 +5,7 @@ READY := .venv/.ready
 
 .PHONY: demo test test-slow check bench docs clean
 
-demo: $(READY)          ## train four small networks, write runs/demo/report.html (about five minutes on two cores)
+demo: $(READY)          ## train four small networks, write runs/demo/report.html (about two minutes on two cores, after the set-up)
 	$(BIN)/sightline study long-range --demo --out runs/demo
 
 test: $(READY) check    ## everything that continuous integration runs
