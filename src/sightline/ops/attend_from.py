@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sightline.ops import criss_cross_lines
+from sightline.ops.layouts import accumulation_type
 from sightline.ops.reference import attention_table
 
 
@@ -41,7 +42,7 @@ def non_local_weights_from(
             f"concatenation needs query and key of one channel and no scale, got {query.shape[1]} channels and scale "
             f"{scale}: project each to one number per position first"
         )
-    dtype = criss_cross_lines.working_dtype(query)
+    dtype = accumulation_type(query.dtype)
     here = _at(query, position).to(dtype)
     table = attention_table(here, key.to(dtype), pairwise=pairwise, mask=mask, scale=scale)  # of one query: [b, 1, m]
     return table.reshape(key.shape[0], *key.shape[2:]).to(query.dtype)
@@ -64,7 +65,7 @@ def criss_cross_weights_from(
     """
     _check_maps(query, key, mask)
     b, _, h, w = query.shape
-    dtype = criss_cross_lines.working_dtype(query)
+    dtype = accumulation_type(query.dtype)
     here = _at(query, position).to(dtype)
     y, x = position
     lines = torch.cat([key[:, :, :, x], key[:, :, y]], -1).to(dtype)  # the column, then the row: [b, d, h + w]
@@ -120,7 +121,7 @@ def recurrent_criss_cross_weights_from(
     _inside(position, (h, w))
     if isinstance(residual, Tensor) and residual.numel() not in (1, len(queries)):
         raise ValueError(f"residual needs one gamma, or one for each of {len(queries)} passes, got {residual.numel()}")
-    dtype = criss_cross_lines.working_dtype(queries[0])
+    dtype = accumulation_type(queries[0].dtype)
     weights = torch.zeros(b, 1, h, w, dtype=dtype, device=queries[0].device)
     weights[:, :, position[0], position[1]] = 1
     with torch.no_grad():

@@ -17,6 +17,7 @@ from torch import Tensor
 
 from sightline.ops import criss_cross_lines, criss_cross_plain, reference
 from sightline.ops.arguments import choose
+from sightline.ops.layouts import accumulation_type
 from sightline.ops.patterns import criss_cross
 
 BACKENDS = ("torch", "reference")  # "auto" takes the first that can serve
@@ -112,7 +113,7 @@ def _forward(
 @_forward.register_fake
 def _(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
     b, _, h, w = query.shape
-    lse = torch.empty(b, h, w, dtype=criss_cross_lines.working_dtype(query), device=query.device)
+    lse = torch.empty(b, h, w, dtype=accumulation_type(query.dtype), device=query.device)
     return criss_cross_lines.empty_in_layout_of(value), lse
 
 

@@ -20,6 +20,8 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
+from sightline.ops.layouts import accumulation_type
+
 LOG2_E = math.log2(math.e)
 # Elements of one block of scores: on a processor it stays in cache; elsewhere it is launches that cost.
 BLOCK_ON_PROCESSOR = 1 << 18
@@ -35,16 +37,11 @@ def empty_in_layout_of(like: Tensor) -> Tensor:
     return torch.empty(like.shape, dtype=like.dtype, device=like.device, memory_format=layout)
 
 
-def working_dtype(tensor: Tensor) -> torch.dtype:
-    """float32 for half precision, the tensor's own otherwise."""
-    return torch.float32 if tensor.dtype in (torch.float16, torch.bfloat16) else tensor.dtype
-
-
 def forward(query: Tensor, key: Tensor, value: Tensor, mask: Tensor | None, scale: float) -> tuple[Tensor, Tensor]:
     """The output `[b, c, h, w]` in the layout of `value`, and the base-2 log-sum-exp `[b, h, w]`."""
     b, _, h, w = query.shape
     out = empty_in_layout_of(value)
-    lse = torch.empty(b, h, w, dtype=working_dtype(query), device=query.device)
+    lse = torch.empty(b, h, w, dtype=accumulation_type(query.dtype), device=query.device)
     for group in _groups(value):
         q, k, v = (_positions_first(t[group]) for t in (query, key, value))
         o = out[group].permute(0, 2, 3, 1) if _direct(out) else torch.empty_like(v)
@@ -215,7 +212,7 @@ def _groups(value: Tensor) -> Iterator[slice]:
 
 def _direct(tensor: Tensor) -> bool:
     """Whether a fresh tensor in this one's layout and type can be written position by position."""
-    return _side_by_side(tensor) and tensor.dtype == working_dtype(tensor)
+    return _side_by_side(tensor) and tensor.dtype == accumulation_type(tensor.dtype)
 
 
 def _side_by_side(tensor: Tensor) -> bool:
@@ -225,7 +222,7 @@ def _side_by_side(tensor: Tensor) -> bool:
 def _positions_first(tensor: Tensor) -> Tensor:
     """`[b, c, h, w]` to a contiguous `[b, h, w, c]` in the working type; no copy where channels lie side by side."""
     b, c, h, w = tensor.shape
-    dtype = working_dtype(tensor)
+    dtype = accumulation_type(tensor.dtype)
     if tensor.is_contiguous():
         return _transposed(tensor.to(dtype).view(b, c, h * w)).view(b, h, w, c)
     return tensor.permute(0, 2, 3, 1).to(dtype).contiguous()
