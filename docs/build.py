@@ -29,12 +29,13 @@ def role(path: Path) -> str:
 def tree() -> str:
     """Every file of the package with its role, room by room."""
     lines = ["```", "src/sightline/"]
-    for path in sorted((ROOT / "src" / "sightline").rglob("*.py"), key=lambda p: (p.parent != p.parents[1], p)):
-        inner = path.relative_to(ROOT / "src" / "sightline")
-        if path.name == "__init__.py":
-            lines.append(_line(f"  {inner.parent}/" if inner.parent.name else "  __init__.py", role(path)))
+    house = ROOT / "src" / "sightline"
+    for path in sorted(house.rglob("*.py"), key=lambda p: (p.parent.parts, p.name)):  # a room's files, then rooms in it
+        *rooms, name = path.relative_to(house).parts
+        if rooms and name == "__init__.py":
+            lines.append(_line(f"{'  ' * len(rooms)}{rooms[-1]}/", role(path)))
         else:
-            lines.append(_line(f"  {'  ' * (len(inner.parts) - 1)}{path.name}", role(path)))
+            lines.append(_line(f"  {'  ' * len(rooms)}{name}", role(path)))
     return "\n".join([*lines, "```", ""])
 
 

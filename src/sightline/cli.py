@@ -23,7 +23,7 @@ Load = Callable[[], tuple[type, Callable[[Any], None]]]
 
 
 def _study_long_range() -> tuple[type, Callable[[Any], None]]:
-    from sightline.studies.long_range import LongRange, run
+    from sightline.studies.long_range.study import LongRange, run
 
     return LongRange, run
 

@@ -27,7 +27,7 @@ from sightline.run import (
     save_checkpoint,
     seed_everything,
 )
-from sightline.studies.recall_networks import STRIDE, WIDTH, RecallNetwork, in_channels_last
+from sightline.studies.long_range.networks import STRIDE, WIDTH, RecallNetwork, in_channels_last
 from sightline.vision.canvases import CELL, TASKS, Canvases
 
 TEST_SEED = 1_000_003  # test canvases are the same for every network and every seed

@@ -17,9 +17,9 @@ from typing import Any
 from markupsafe import Markup
 
 from sightline.studies import field_picture, svg_charts
-from sightline.studies.scene_data import pack, picture_uri
-from sightline.studies.scenes import Scene
-from sightline.studies.strip_picture import (
+from sightline.studies.long_range.scene_data import pack, picture_uri
+from sightline.studies.long_range.scenes import Scene
+from sightline.studies.long_range.strip import (
     TRUTH,
     answers,
     answers_svg,
@@ -311,9 +311,9 @@ def write_page(folder: Path, results: Row, scenes: Sequence[Scene]) -> Path:
     environment = jinja2.Environment(
         loader=jinja2.FileSystemLoader(here), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
     )
-    page = environment.get_template("long_range.html.j2").render(
-        style=Markup((here / "long_range.css").read_text(encoding="utf-8")),
-        script=Markup((here / "long_range.js").read_text(encoding="utf-8")),
+    page = environment.get_template("page.html.j2").render(
+        style=Markup((here / "page.css").read_text(encoding="utf-8")),
+        script=Markup((here / "page.js").read_text(encoding="utf-8")),
         scene_json=Markup(json.dumps(packed, allow_nan=False).replace("<", "\\u003c")),
         scene_count=len(packed),
         mark=svg_charts.mark,

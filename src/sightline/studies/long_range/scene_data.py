@@ -13,8 +13,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Int
 
-from sightline.studies.scenes import Scene
-from sightline.studies.strip_picture import UNLABELLED, answer_cells, most_common, png_bytes
+from sightline.studies.long_range.scenes import Scene
+from sightline.studies.long_range.strip import UNLABELLED, answer_cells, most_common, png_bytes
 
 NOTHING = -1  # no question, no answer, no attention: JSON has no better integer for it
 

@@ -4,7 +4,7 @@ import numpy as np
 import torch
 
 from sightline.ops.patterns import criss_cross, everything, field, window
-from sightline.studies.scenes import Scene
+from sightline.studies.long_range.scenes import Scene
 from sightline.vision.canvases import CELL, TASKS, Canvases
 
 FIELDS = {

@@ -8,8 +8,8 @@ import pytest
 import torch
 
 from sightline.run import read_metrics
-from sightline.studies.recall_networks import RecallNetwork
-from sightline.studies.recall_training import Budget, Training, train
+from sightline.studies.long_range.networks import RecallNetwork
+from sightline.studies.long_range.training import Budget, Training, train
 
 SMALL = Budget(steps=12, batch=4, width=16, squares=2, rows=2, columns=3, report_every=4, save_every=5, test_canvases=8)
 

@@ -21,14 +21,16 @@ import torch
 
 from sightline.ops.arguments import choose
 from sightline.run import stop_on_interrupt, write_whole
-from sightline.studies import field_picture, long_range_page, long_range_scenes
-from sightline.studies.long_range_summary import summarise
-from sightline.studies.long_range_table import Progress, shown
-from sightline.studies.long_range_workers import REACH, open_workers, read_row
-from sightline.studies.recall_evaluation import architecture_reach, ceiling
-from sightline.studies.recall_networks import NETWORKS
-from sightline.studies.recall_training import Budget, Training
-from sightline.studies.scenes import save_scenes
+from sightline.studies import field_picture
+from sightline.studies.long_range import draw_scenes
+from sightline.studies.long_range.evaluation import architecture_reach, ceiling
+from sightline.studies.long_range.networks import NETWORKS
+from sightline.studies.long_range.page import write_page
+from sightline.studies.long_range.scenes import save_scenes
+from sightline.studies.long_range.summary import summarise
+from sightline.studies.long_range.table import Progress, shown
+from sightline.studies.long_range.training import Budget, Training
+from sightline.studies.long_range.workers import REACH, open_workers, read_row
 from sightline.vision.canvases import CELL, TASKS
 
 DEMO_NETWORKS = ("global average pooling", "criss-cross R=1", "criss-cross R=2", "non-local")
@@ -126,9 +128,9 @@ def run(settings: LongRange) -> None:
                 draw()
         finished = len(progress.rows) == len(trainings)
         results = _write_results(settings, progress, out, finished=finished)
-        scenes = long_range_scenes.draw([t for t in trainings if t in progress.rows], seen, out)
+        scenes = draw_scenes.draw([t for t in trainings if t in progress.rows], seen, out)
         save_scenes(out / "scenes.npz", scenes)
-        page = long_range_page.write_page(out, results, scenes)
+        page = write_page(out, results, scenes)
     for one in results["summary"]:
         print(f"{one['task']}, {one['digits']} digits, {one['network']}: {one['sentence']}")
     print(f"{page}: {len(progress.rows)} of {len(trainings)} trainings")

@@ -9,9 +9,9 @@ from pathlib import Path
 
 import pytest
 
-from sightline.studies.long_range import LongRange, command_of, run, trainings_of
-from sightline.studies.recall_networks import NETWORKS
-from sightline.studies.scenes import load_scenes
+from sightline.studies.long_range.networks import NETWORKS
+from sightline.studies.long_range.scenes import load_scenes
+from sightline.studies.long_range.study import LongRange, command_of, run, trainings_of
 
 
 def test_the_full_study_is_every_network_on_every_task_from_every_seed() -> None:

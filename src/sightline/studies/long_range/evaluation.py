@@ -16,8 +16,8 @@ from jaxtyping import Bool, Int
 from torch import Generator, Tensor
 
 from sightline.seeing.reach import changed, reach
-from sightline.studies.recall_networks import RecallNetwork
-from sightline.studies.recall_training import Budget, Training, predict
+from sightline.studies.long_range.networks import RecallNetwork
+from sightline.studies.long_range.training import Budget, Training, predict
 from sightline.vision.canvases import CELL, Canvases, change_answers, take
 
 TWIN_SEED = 77

@@ -7,8 +7,8 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from sightline.studies.recall_evaluation import Changes, Evaluation
-from sightline.studies.verdicts import judge
+from sightline.studies.long_range.evaluation import Changes, Evaluation
+from sightline.studies.long_range.verdicts import judge
 
 Row = Mapping[str, Any]
 COSTS = ("parameters", "flops", "peak_memory", "seconds", "seconds_per_step")

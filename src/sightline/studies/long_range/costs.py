@@ -18,8 +18,8 @@ from torch.utils.flop_counter import FlopCounterMode
 
 from sightline.bench.measure import peak_memory
 from sightline.ops.flops import FORMULAS
-from sightline.studies.recall_networks import RecallNetwork, in_channels_last
-from sightline.studies.recall_training import Budget, Training, labelled_loss
+from sightline.studies.long_range.networks import RecallNetwork, in_channels_last
+from sightline.studies.long_range.training import Budget, Training, labelled_loss
 
 
 @dataclass(frozen=True)
@@ -38,7 +38,7 @@ def cost(training: Training) -> Cost:
     return Cost(
         parameters=sum(parameter.numel() for parameter in network.parameters()),
         flops=count_flops(network, training.budget.size),
-        peak_memory=peak_memory("sightline.studies.recall_costs:training_step", arguments),
+        peak_memory=peak_memory("sightline.studies.long_range.costs:training_step", arguments),
     )
 
 

@@ -17,7 +17,7 @@ import numpy as np
 from jaxtyping import Int, UInt8
 from markupsafe import Markup, escape
 
-from sightline.studies.scenes import Scene
+from sightline.studies.long_range.scenes import Scene
 
 UNLABELLED = -100
 TRUTH = "ground truth"

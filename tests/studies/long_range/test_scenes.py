@@ -5,7 +5,7 @@ from pathlib import Path
 
 import numpy as np
 
-from sightline.studies.scenes import Scene, load_scenes, save_scenes
+from sightline.studies.long_range.scenes import Scene, load_scenes, save_scenes
 
 
 def scene(seed: int) -> Scene:

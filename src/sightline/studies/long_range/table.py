@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from sightline.run import read_metrics
-from sightline.studies.recall_training import Training
+from sightline.studies.long_range.training import Training
 
 if TYPE_CHECKING:
     from rich.table import Table

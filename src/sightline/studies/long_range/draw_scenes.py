@@ -11,9 +11,9 @@ import torch
 from torch import Tensor
 
 from sightline.run.checkpoint import load_weights
-from sightline.studies.recall_networks import STRIDE, RecallNetwork
-from sightline.studies.recall_training import Training, predict
-from sightline.studies.scenes import Scene
+from sightline.studies.long_range.networks import STRIDE, RecallNetwork
+from sightline.studies.long_range.scenes import Scene
+from sightline.studies.long_range.training import Training, predict
 from sightline.vision.canvases import Canvases
 
 CANVASES = 3

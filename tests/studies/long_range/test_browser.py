@@ -5,9 +5,10 @@ import shutil
 import subprocess
 
 import pytest
-from tests.studies.made_up_study import STRIDE, canvases, results, scene_of
+from tests.studies.long_range.made_up_study import STRIDE, canvases, results, scene_of
 
-from sightline.studies import long_range_page, scene_data
+from sightline.studies.long_range import scene_data
+from sightline.studies.long_range.page import write_page
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
 FLAGS = [
@@ -32,7 +33,7 @@ pytestmark = [
 def written(tmp_path_factory):
     drawn = canvases(seed=1)
     scenes = [scene_of(drawn, 1), scene_of(canvases(seed=2), 2)]
-    return long_range_page.write_page(tmp_path_factory.mktemp("page"), results(), scenes), scenes, drawn
+    return write_page(tmp_path_factory.mktemp("page"), results(), scenes), scenes, drawn
 
 
 def dom_of(page, folder, link="", width=1280) -> str:

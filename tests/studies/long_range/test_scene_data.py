@@ -4,38 +4,38 @@ import base64
 
 import numpy as np
 import pytest
-from tests.studies.made_up_study import STRIDE, canvases, scene_of
+from tests.studies.long_range.made_up_study import STRIDE, canvases, scene_of
 
-from sightline.studies import scene_data, strip_picture
+from sightline.studies.long_range import scene_data, strip
 
 
 @pytest.mark.parametrize("task", ["recall", "key-class"])
 @pytest.mark.parametrize("seed", range(6))
 def test_answers_are_found_where_the_canvas_put_them(task, seed):
     drawn = canvases(task, digits=5, seed=seed, cells=(5, 4))
-    found = strip_picture.answer_cells(scene_of(drawn))
+    found = strip.answer_cells(scene_of(drawn))
     expected: list[int | None] = [None] * 20
     for question, answer in zip(drawn.question_cell[0].tolist(), drawn.answer_cell[0].tolist(), strict=True):
         expected[question] = answer
     assert found == expected
-    assert strip_picture.digits_of(scene_of(drawn)) == (5 if task == "recall" else 1)
+    assert strip.digits_of(scene_of(drawn)) == (5 if task == "recall" else 1)
 
 
 def test_an_answer_in_faint_ink_is_found_by_its_hue():
     drawn = canvases(digits=8, seed=4, cells=(5, 5))
     scene = scene_of(drawn)
-    expected = strip_picture.answer_cells(scene)
+    expected = strip.answer_cells(scene)
     for cell in drawn.digit_cell[0].tolist():
         y, x = cell // 5 * 8, cell % 5 * 8
         scene.image[y : y + 8, x : x + 8] //= 3
-    assert strip_picture.answer_cells(scene) == expected
+    assert strip.answer_cells(scene) == expected
 
 
 def test_a_canvas_with_nothing_on_it_asks_nothing():
     scene = scene_of(canvases())
     scene.image[:] = 0
-    scene.truth[:] = strip_picture.UNLABELLED
-    assert strip_picture.answer_cells(scene) == [None] * 20
+    scene.truth[:] = strip.UNLABELLED
+    assert strip.answer_cells(scene) == [None] * 20
     assert scene_data.scene_data(scene)["start"] == 40  # the middle of 80 positions
 
 
@@ -92,7 +92,7 @@ def test_the_page_starts_where_networks_disagree():
 def test_the_strip_counts_questions():
     drawn = canvases(seed=2)
     scene = scene_of(drawn, seed=2)
-    everything_right = strip_picture.answers(scene, strip_picture.TRUTH)
+    everything_right = strip.answers(scene, strip.TRUTH)
     assert len(everything_right) == 8
     assert all(answer.right for answer in everything_right)
     boxes = {(answer.top, answer.left) for answer in everything_right}
@@ -101,7 +101,7 @@ def test_the_strip_counts_questions():
     answer = everything_right[5]
     box = (slice(answer.top, answer.top + 8), slice(answer.left, answer.left + 8))
     scene.prediction[1][box] = (answer.truth + 1) % 10
-    assert strip_picture.score_words(strip_picture.answers(scene, "criss-cross R=1")) == "7 of 8 right"
+    assert strip.score_words(strip.answers(scene, "criss-cross R=1")) == "7 of 8 right"
 
 
 @pytest.mark.parametrize(
@@ -114,7 +114,7 @@ def test_the_strip_counts_questions():
     ],
 )
 def test_the_strip_shows_one_pass_and_two(names, shown):
-    assert strip_picture.strip_networks(names) == shown
+    assert strip.strip_networks(names) == shown
 
 
 def test_pack_keeps_the_first_scenes_that_fit():

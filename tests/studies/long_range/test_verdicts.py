@@ -2,9 +2,9 @@
 
 import pytest
 
-from sightline.studies.long_range_summary import pooled, summarise
-from sightline.studies.recall_evaluation import Changes, Evaluation
-from sightline.studies.verdicts import CANNOT_SEE, DID_NOT_LEARN, LEARNED, judge
+from sightline.studies.long_range.evaluation import Changes, Evaluation
+from sightline.studies.long_range.summary import pooled, summarise
+from sightline.studies.long_range.verdicts import CANNOT_SEE, DID_NOT_LEARN, LEARNED, judge
 
 
 def evaluation(

@@ -8,10 +8,10 @@ from html.parser import HTMLParser
 import numpy as np
 import pytest
 from markupsafe import escape
-from tests.studies.made_up_study import FIELDS, SCORES, canvases, results, scene_of
+from tests.studies.long_range.made_up_study import FIELDS, SCORES, canvases, results, scene_of
 
-from sightline.studies import long_range_page
-from sightline.studies.scenes import Scene
+from sightline.studies.long_range import page
+from sightline.studies.long_range.scenes import Scene
 
 
 class Reader(HTMLParser):
@@ -44,7 +44,7 @@ def scenes() -> list[Scene]:
 
 
 def page_of(folder, made, scenes) -> str:
-    path = long_range_page.write_page(folder, made, scenes)
+    path = page.write_page(folder, made, scenes)
     assert path == folder / "report.html"
     return path.read_text(encoding="utf-8")
 
@@ -128,21 +128,21 @@ def test_what_was_not_measured_is_a_dash_and_no_chart(tmp_path, scenes):
 def test_a_cost_that_the_summary_lacks_is_the_mean_of_the_runs():
     made = results(seeds=3)
     summary = made["summary"][0] | {"seconds": None}
-    assert long_range_page.cost_of(made, summary, "seconds") == pytest.approx(11.0)
-    assert long_range_page.cost_of(made, made["summary"][0], "seconds") == 10.0
-    assert long_range_page.cost_of(made, summary, "weight") is None
+    assert page.cost_of(made, summary, "seconds") == pytest.approx(11.0)
+    assert page.cost_of(made, made["summary"][0], "seconds") == 10.0
+    assert page.cost_of(made, summary, "weight") is None
 
 
 def test_the_page_opens_with_the_setting_of_its_canvases(tmp_path):
     made = results(
         groups=(("recall", 2), ("recall", 4), ("recall", 8), ("key-class", 8)), chance={"recall": 0.1, "key-class": 0.5}
     )
-    groups = long_range_page.groups_of(made)
+    groups = page.groups_of(made)
     for digits in (2, 4, 8):
         shown = [scene_of(canvases(digits=digits, cells=(5, 5)))]
-        assert long_range_page.main_group(groups, shown) == ("recall", digits)
-    assert long_range_page.main_group(groups, []) == ("recall", 8)
-    assert long_range_page.main_group({}, []) is None
+        assert page.main_group(groups, shown) == ("recall", digits)
+    assert page.main_group(groups, []) == ("recall", 8)
+    assert page.main_group({}, []) is None
     words = " ".join(Reader(page_of(tmp_path, made, [])).words.split())
     assert "chance 0.50" in words
     assert "Key-class, 8 digits" in words
@@ -158,11 +158,11 @@ def test_every_chart_is_well_formed(tmp_path, scenes):
 
 
 def test_every_verdict_of_the_study_has_a_state():
-    from sightline.studies import verdicts
+    from sightline.studies.long_range import page, verdicts
 
-    states = [long_range_page.state_of(v) for v in (verdicts.LEARNED, verdicts.DID_NOT_LEARN, verdicts.CANNOT_SEE)]
+    states = [page.state_of(v) for v in (verdicts.LEARNED, verdicts.DID_NOT_LEARN, verdicts.CANNOT_SEE)]
     assert states == ["learned", "unlearned", "unseen"]
-    assert long_range_page.state_of(None) == long_range_page.state_of("") == "unknown"
+    assert page.state_of(None) == page.state_of("") == "unknown"
 
 
 def test_a_large_map_keeps_the_page_light(tmp_path):
@@ -189,11 +189,11 @@ def test_a_large_map_keeps_the_page_light(tmp_path):
     ],
 )
 def test_a_sentence_that_says_its_verdict_is_not_preceded_by_it(verdict, sentence, parts):
-    assert long_range_page.lead_of(verdict, sentence) == parts
+    assert page.lead_of(verdict, sentence) == parts
 
 
 @pytest.mark.parametrize(
     ("value", "words"), [(0.0, "0"), (999, "999"), (1000, "1 k"), (57_300, "57.3 k"), (2.5e9, "2.5 G"), (3e12, "3 T")]
 )
 def test_counts_have_decimal_prefixes(value, words):
-    assert long_range_page.in_thousands(value) == words
+    assert page.in_thousands(value) == words

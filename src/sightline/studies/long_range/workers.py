@@ -22,10 +22,10 @@ import numpy as np
 import torch
 
 from sightline.run import read_metrics, write_whole
-from sightline.studies.recall_costs import cost
-from sightline.studies.recall_evaluation import Changes, Evaluation, evaluate
-from sightline.studies.recall_training import Training, train
-from sightline.studies.verdicts import judge
+from sightline.studies.long_range.costs import cost
+from sightline.studies.long_range.evaluation import Changes, Evaluation, evaluate
+from sightline.studies.long_range.training import Training, train
+from sightline.studies.long_range.verdicts import judge
 
 RESULT, REACH = "result.json", "reach.npz"
 _stop: Any = None  # the study's flag, in a worker process

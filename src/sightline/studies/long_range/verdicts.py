@@ -12,7 +12,7 @@ Left out: why something was not learned; a longer budget may change that verdict
 import math
 from dataclasses import dataclass
 
-from sightline.studies.recall_evaluation import Changes, Evaluation
+from sightline.studies.long_range.evaluation import Changes, Evaluation
 
 LEARNED, CANNOT_SEE, DID_NOT_LEARN = "learned", "cannot see", "can see but did not learn it in this budget"
 ENOUGH = 0.9  # of the way from chance to 1

@@ -4,7 +4,7 @@ import pytest
 import torch
 
 from sightline.ops.patterns import criss_cross
-from sightline.studies.recall_evaluation import (
+from sightline.studies.long_range.evaluation import (
     Changes,
     answer_in_field,
     architecture_reach,
@@ -13,8 +13,8 @@ from sightline.studies.recall_evaluation import (
     evaluate,
     questions_of_pixels,
 )
-from sightline.studies.recall_networks import RecallNetwork
-from sightline.studies.recall_training import Budget, Training
+from sightline.studies.long_range.networks import RecallNetwork
+from sightline.studies.long_range.training import Budget, Training
 from sightline.vision.canvases import CELL, TASKS
 
 BUDGET = Budget(width=8, squares=4, rows=4, columns=5, test_canvases=32)

@@ -5,9 +5,9 @@ import torch
 
 from sightline.ops.patterns import Pattern, criss_cross, everything, field, window
 from sightline.seeing.reach import reach
-from sightline.studies.recall_costs import count_flops
-from sightline.studies.recall_networks import CELL, NETWORKS, RecallNetwork
-from sightline.studies.recall_training import labelled_loss
+from sightline.studies.long_range.costs import count_flops
+from sightline.studies.long_range.networks import CELL, NETWORKS, RecallNetwork
+from sightline.studies.long_range.training import labelled_loss
 from sightline.vision.canvases import recall
 
 FIELDS: dict[str, list[Pattern]] = {
