@@ -37,7 +37,10 @@ ran: list[Settings] = []
 def command(monkeypatch: pytest.MonkeyPatch) -> Callable[[Callable[[Settings], None]], None]:
     def put(run: Callable[[Settings], None]) -> None:
         ran.clear()
-        made_up = {"study": ("an experiment", {"made-up": ("for the test", lambda: (Settings, run))})}
+        made_up = {
+            "study": ("an experiment", {"made-up": ("for the test", lambda: (Settings, run))}),
+            "show": ("a command alone", lambda: (Settings, run)),
+        }
         monkeypatch.setattr(cli, "COMMANDS", made_up)
 
     put(ran.append)
@@ -62,6 +65,16 @@ def error_of(words: str, capsys: pytest.CaptureFixture[str], code: int = 2) -> s
 def test_fields_become_options(command: Any) -> None:
     assert cli.main(["study", "made-up", "--seeds", "3", "--out", "here", "--demo", "--digits", "4", "8"]) == 0
     assert ran == [Settings(seeds=3, out=Path("here"), demo=True, digits=(4, 8))]
+
+
+def test_a_command_alone_needs_no_name(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["show", "--seeds", "3"]) == 0
+    assert ran == [Settings(seeds=3)]
+    assert "unknown option for sightline show '--sedes': did you mean '--seeds'? " in error_of("show --sedes 3", capsys)
+    assert cli.main(["--help"]) == 0
+    assert "sightline show" in capsys.readouterr().out
+    assert cli.main(["show", "--help"]) == 0
+    assert "How many seeds, one run each." in capsys.readouterr().out
 
 
 def test_help_and_version(command: Any, capsys: pytest.CaptureFixture[str]) -> None:
@@ -128,9 +141,9 @@ def test_an_interrupt_says_how_to_go_on(command: Any, capsys: pytest.CaptureFixt
 
 def test_every_command_explains_itself(capsys: pytest.CaptureFixture[str]) -> None:
     for group, (_, members) in cli.COMMANDS.items():
-        for name in members:
-            assert cli.main([group, name, "--help"]) == 0
-            assert f"usage: sightline {group} {name}" in capsys.readouterr().out
+        for name in members if isinstance(members, dict) else [""]:
+            assert cli.main([*f"{group} {name}".split(), "--help"]) == 0
+            assert f"usage: sightline {group} {name}".rstrip() in capsys.readouterr().out
 
 
 def test_the_module_is_the_command() -> None:

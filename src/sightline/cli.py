@@ -20,6 +20,7 @@ from typing import Any
 from sightline.ops.arguments import choose
 
 Load = Callable[[], tuple[type, Callable[[Any], None]]]
+WIDTH = 18  # of a name in the help
 
 
 def _study_long_range() -> tuple[type, Callable[[Any], None]]:
@@ -34,7 +35,8 @@ def _bench_ops() -> tuple[type, Callable[[Any], None]]:
     return Operators, run
 
 
-COMMANDS: Mapping[str, tuple[str, Mapping[str, tuple[str, Load]]]] = {
+# A group of commands with a name each, or one command alone.
+COMMANDS: Mapping[str, tuple[str, Mapping[str, tuple[str, Load]] | Load]] = {
     "study": (
         "an experiment of the lab, with its page",
         {"long-range": ("who can answer a question whose answer stands anywhere in the image?", _study_long_range)},
@@ -83,6 +85,8 @@ def _find(words: list[str]) -> tuple[str, Load, list[str]] | None:
         return None
     group = choose("option" if words[0].startswith("-") else "command", words[0], [*COMMANDS, "--help", "--version"])
     _, members = COMMANDS[group]
+    if not isinstance(members, Mapping):
+        return f"sightline {group}", members, words[1:]
     if len(words) == 1:
         raise ValueError(f"sightline {group} needs a name: it is one of {', '.join(members)}")
     if words[1] in ("--help", "-h"):
@@ -99,10 +103,14 @@ def _help(only: str | None = None) -> str:
 
     lines = [str(sightline.__doc__).splitlines()[0], ""] if only is None else []
     for group, (meaning, members) in COMMANDS.items():
-        if only in (None, group):
+        if only not in (None, group):
+            continue
+        if isinstance(members, Mapping):
             lines += [f"sightline {group} NAME    {meaning}"]
-            lines += [f"    {name:<12} {what}" for name, (what, _) in members.items()] + [""]
-    return "\n".join([*lines, "Each command explains its options: sightline COMMAND NAME --help"])
+            lines += [f"    {name:<{WIDTH}} {what}" for name, (what, _) in members.items()] + [""]
+        else:
+            lines += [f"sightline {group:<{WIDTH}} {meaning}", ""]
+    return "\n".join([*lines, "Each command explains its options: add --help to it"])
 
 
 def _parse(name: str, kind: type, words: list[str]) -> Any:
