@@ -16,8 +16,8 @@ from typing import Any
 
 from markupsafe import Markup
 
-from sightline.studies import field_picture, svg_charts
-from sightline.studies.long_range.scene_data import pack, picture_uri
+from sightline.studies import field_picture
+from sightline.studies.long_range.scene_data import pack
 from sightline.studies.long_range.scenes import Scene
 from sightline.studies.long_range.strip import (
     TRUTH,
@@ -29,6 +29,8 @@ from sightline.studies.long_range.strip import (
     score_words,
     strip_networks,
 )
+from sightline.vision import svg_charts
+from sightline.vision.pages import fill_in, picture_uri
 
 SCENE_BUDGET = 3_500_000  # bytes of the page that test canvases may take
 STRIP_ROWS = 2
@@ -295,8 +297,6 @@ def write_page(folder: Path, results: Row, scenes: Sequence[Scene]) -> Path:
 
     `results` is what `results.json` holds; rows, summaries and scenes may be missing while the study runs.
     """
-    import jinja2
-
     groups = groups_of(results)
     main = main_group(groups, scenes)
     shown = groups[main] if main is not None else []
@@ -308,35 +308,31 @@ def write_page(folder: Path, results: Row, scenes: Sequence[Scene]) -> Path:
     learning = [
         {"title": group_title(group), "charts": curve_charts(results, group, groups[group])} for group in ordered
     ]
-    environment = jinja2.Environment(
-        loader=jinja2.FileSystemLoader(here), autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True
-    )
-    page = environment.get_template("page.html.j2").render(
-        style=Markup((here / "page.css").read_text(encoding="utf-8")),
-        script=Markup((here / "page.js").read_text(encoding="utf-8")),
-        scene_json=Markup(json.dumps(packed, allow_nan=False).replace("<", "\\u003c")),
-        scene_count=len(packed),
-        mark=svg_charts.mark,
-        states=STATES,
-        task_sentence=(TASKS.get(main[0], main[0]) if main is not None else TASKS["recall"])
+    values = {
+        "scene_json": Markup(json.dumps(packed, allow_nan=False).replace("<", "\\u003c")),
+        "scene_count": len(packed),
+        "mark": svg_charts.mark,
+        "states": STATES,
+        "task_sentence": (TASKS.get(main[0], main[0]) if main is not None else TASKS["recall"])
         + (f". Here with {main[1]} digits." if main is not None else "."),
-        finished=bool(results["finished"]),
-        unfinished=f"{runs} {'run is' if runs == 1 else 'runs are'} done; the page shows what is there.",
-        headline=headline(shown),
-        verdicts=verdicts(shown),
-        strips=strips(scenes),
-        spread=any((row.get("seeds") or 1) > 1 for row in results["summary"]),
-        groups=[{"title": group_title(group), "bars": bar_chart(results, group, groups[group])} for group in groups],
-        fields=field_figures(),
-        main_title=group_title(main) if main is not None else "",
-        costs=cost_charts(results, main, shown) if main is not None else [],
-        learning=[group for group in learning if group["charts"]],
-        table_head=head,
-        table=body,
-        others=[{"title": group_title(group), "verdicts": verdicts(groups[group])} for group in ordered[1:]],
-        command=str(results["command"]),
-        facts=facts_of(results),
-    )
+        "finished": bool(results["finished"]),
+        "unfinished": f"{runs} {'run is' if runs == 1 else 'runs are'} done; the page shows what is there.",
+        "headline": headline(shown),
+        "verdicts": verdicts(shown),
+        "strips": strips(scenes),
+        "spread": any((row.get("seeds") or 1) > 1 for row in results["summary"]),
+        "groups": [{"title": group_title(group), "bars": bar_chart(results, group, groups[group])} for group in groups],
+        "fields": field_figures(),
+        "main_title": group_title(main) if main is not None else "",
+        "costs": cost_charts(results, main, shown) if main is not None else [],
+        "learning": [group for group in learning if group["charts"]],
+        "table_head": head,
+        "table": body,
+        "others": [{"title": group_title(group), "verdicts": verdicts(groups[group])} for group in ordered[1:]],
+        "command": str(results["command"]),
+        "facts": facts_of(results),
+    }
+    page = fill_in(here / "page.html.j2", values, style=here / "page.css", script=here / "page.js")
     folder.mkdir(parents=True, exist_ok=True)
     if scenes:
         draw_strip(folder, scenes, STRIP_ROWS)

@@ -15,6 +15,7 @@ from jaxtyping import Bool, Float, Int
 
 from sightline.studies.long_range.scenes import Scene
 from sightline.studies.long_range.strip import UNLABELLED, answer_cells, most_common, png_bytes
+from sightline.vision.pages import picture_uri
 
 NOTHING = -1  # no question, no answer, no attention: JSON has no better integer for it
 
@@ -22,11 +23,6 @@ NOTHING = -1  # no question, no answer, no attention: JSON has no better integer
 def text_of(raw: bytes) -> str:
     """Bytes as base64 text."""
     return base64.b64encode(raw).decode("ascii")
-
-
-def picture_uri(png: bytes) -> str:
-    """A PNG file as an address that needs no network."""
-    return "data:image/png;base64," + text_of(png)
 
 
 def looks_text(looks: Float[np.ndarray, "queries y x"]) -> str:

@@ -5,7 +5,7 @@ are classes of the page's style sheet (`learned`, `unlearned`, `unseen`, `unknow
 follow the page; each state has its own mark as well, so that nothing depends on colour. Lines and points are labelled
 directly.
 
-Left out: interaction, and every chart that the long-range page does not need.
+Left out: interaction, and every chart that no page of the house needs.
 """
 
 import math
@@ -21,7 +21,11 @@ LETTER = 6.2  # width of one letter of 12-unit sans-serif text, on the generous 
 
 @dataclass(frozen=True)
 class Bar:
-    """One network's score in [0, 1] with its spread over seeds, the ceiling of its field, and its state (a class)."""
+    """A score in [0, 1] of a network or a class of pixels, with its state (a class of the style sheet).
+
+    `low` and `high` are the spread over seeds, `ceiling` what could be reached; a `note` stands where the ceiling's
+    words would.
+    """
 
     name: str
     state: str
@@ -29,6 +33,7 @@ class Bar:
     low: float | None = None
     high: float | None = None
     ceiling: float | None = None
+    note: str = ""
 
 
 @dataclass(frozen=True)
@@ -94,9 +99,9 @@ def _svg(height: float, title: str, parts: Sequence[str]) -> Markup:
     return Markup(head + "".join(parts) + "</svg>")
 
 
-def bars(rows: Sequence[Bar], chance: float, title: str) -> Markup:
+def bars(rows: Sequence[Bar], chance: float | None, title: str) -> Markup:
     """Scores as bars from 0 to 1; a tick at each ceiling, a dashed line at chance, whiskers from low to high."""
-    left, right, row, top = 4.0, 312.0, 36.0, 18.0
+    left, right, row, top = 4.0, 312.0, 36.0, 4.0 if chance is None else 18.0
     bottom = top + row * len(rows)
 
     def at(value: float) -> float:
@@ -104,8 +109,9 @@ def bars(rows: Sequence[Bar], chance: float, title: str) -> Markup:
 
     shapes, words = [], []  # all words come after all shapes, so that no line crosses them
     # Left of the middle the words start at the line, right of it they end there: they never leave the picture.
-    words.append(_text(at(chance), 11.0, f"chance {chance:.2f}", "start" if chance < 0.5 else "end", ' class="quiet"'))
-    ticks = "".join(f"M{at(chance):.1f} {top + row * index + 19:.1f}v11" for index in range(len(rows)))
+    if chance is not None:
+        anchor = "start" if chance < 0.5 else "end"
+        words.append(_text(at(chance), 11.0, f"chance {chance:.2f}", anchor, ' class="quiet"'))
     for index, bar in enumerate(rows):
         y = top + row * index
         shapes.append(f'<rect class="track" x="{left}" y="{y + 19:.1f}" width="{right - left}" height="11"/>')
@@ -116,8 +122,10 @@ def bars(rows: Sequence[Bar], chance: float, title: str) -> Markup:
         size = f'width="{at(bar.score) - left:.1f}" height="11"'
         shapes.append(f'<rect class="fill {bar.state}" x="{left}" y="{y + 19:.1f}" {size}/>')
         words.append(_text(right + 6, y + 29, f"{bar.score:.2f}", extra=' class="strong"'))
-    shapes.append(f'<path class="chance-back" d="{ticks}"/>')
-    shapes.append(f'<path class="chance" d="M{at(chance):.1f} 13V{bottom:.1f}"/>')
+    if chance is not None:
+        ticks = "".join(f"M{at(chance):.1f} {top + row * index + 19:.1f}v11" for index in range(len(rows)))
+        shapes.append(f'<path class="chance-back" d="{ticks}"/>')
+        shapes.append(f'<path class="chance" d="M{at(chance):.1f} 13V{bottom:.1f}"/>')
     for index, bar in enumerate(rows):
         y = top + row * index
         if bar.low is not None and bar.high is not None and bar.high > bar.low:
@@ -126,7 +134,9 @@ def bars(rows: Sequence[Bar], chance: float, title: str) -> Markup:
             shapes.append(f'<path class="whisker-back" d="{path}"/><path class="whisker" d="{path}"/>')
         if bar.ceiling is not None:
             shapes.append(f'<path class="ceiling" d="M{at(bar.ceiling):.1f} {y + 16:.1f}v17"/>')
-            words.append(_text(right, y + 14, f"ceiling {bar.ceiling:.2f}", "end", ' class="quiet"'))
+        note = bar.note if bar.ceiling is None else f"ceiling {bar.ceiling:.2f}"
+        if note:
+            words.append(_text(right, y + 14, note, "end", ' class="quiet"'))
     return _svg(bottom + 4, title, shapes + words)
 
 

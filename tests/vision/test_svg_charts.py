@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sightline.studies import svg_charts
-from sightline.studies.svg_charts import Bar, Curve, Point
+from sightline.vision import svg_charts
+from sightline.vision.svg_charts import Bar, Curve, Point
 
 
 def classed(svg: str, name: str) -> list[ElementTree.Element]:
@@ -47,6 +47,13 @@ def test_bars_are_as_long_as_scores():
     assert len(classed(svg, "whisker")) == 1
     words = [text.text for text in ElementTree.fromstring(svg).iter() if text.tag == "text"]
     assert {"a", "b", "c", "1.00", "0.25", "no score", "ceiling 0.50", "chance 0.10"} <= set(words)
+
+
+def test_without_chance_no_line_is_drawn_and_a_note_stands_beside_the_name():
+    svg = svg_charts.bars([Bar("road", "unknown", 0.5, note="12 % of the pixels")], None, "t")
+    assert not classed(svg, "chance")
+    assert "12 % of the pixels" in svg
+    assert "chance" not in svg
 
 
 def test_costs_are_logarithmic_and_scores_are_not():
