@@ -35,7 +35,7 @@ def starts(length: int, window: int, overlap: float = OVERLAP) -> list[int]:
         window: pixels of a window.
         overlap: the share of a window, in [0, 1), that the next one covers again (more for the last).
     """
-    step = max(1, math.ceil(round(window * (1 - overlap), 6)))  # rounded: 3 x (1 - 1/3) is a hair more than 2
+    step = max(1, math.ceil(round(window * (1 - overlap), 6)))  # rounded: 9 x (1 - 1/3) is a hair more than 6
     return [min(step * i, length - window) for i in range(1 + math.ceil((length - window) / step))]
 
 
