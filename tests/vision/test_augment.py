@@ -87,6 +87,16 @@ def test_windows_beyond_the_image_are_filled_and_ignored():
     assert len(corners) > 40  # anywhere, not only in the upper left corner
 
 
+def test_fill_and_ignored_label_are_the_user_s_everywhere(monkeypatch):
+    monkeypatch.setattr("sightline.vision.random_augment.CHANGES", ("translate_x",))
+    settings = replace(STILL, crop=(90, 100), random_augment=1, magnitude=5.0, fill=(1, 2, 3), ignore=77)
+    found = augment(scene(), settings, generator(0))
+    filled = (found.image == torch.tensor([1, 2, 3])[:, None, None]).all(0)
+    assert torch.equal(filled, found.target == 77)
+    assert set(found.target.unique().tolist()) <= {0, 1, 2, 3, 77}
+    assert filled.sum() > 90 * 100 - 64 * 80
+
+
 def test_changes_of_colour_leave_fill_and_mask_alone():
     plain = replace(STILL, crop=(90, 100))
     colourful = replace(plain, brightness=0.5, contrast=0.5, saturation=0.5, hue=0.1)

@@ -20,7 +20,14 @@ def test_nothing_asked_is_nothing_done():
 
 
 @pytest.mark.parametrize(
-    ("size", "side", "expected"), [((20, 30), 10, (10, 15)), ((30, 20), 40, (60, 40)), ((5, 5), 3, (3, 3))]
+    ("size", "side", "expected"),
+    [
+        ((20, 30), 10, (10, 15)),
+        ((30, 20), 40, (60, 40)),
+        ((5, 5), 3, (3, 3)),
+        ((30, 50), 10, (10, 17)),
+        ((50, 30), 10, (17, 10)),
+    ],
 )
 def test_the_shorter_side_is_exact_and_the_proportions_stay(size, side, expected):
     assert resized(size, side) == expected

@@ -83,6 +83,7 @@ def test_changes_of_colour_are_what_they_say():
     image = Image.fromarray(np.arange(256, dtype=np.uint8).reshape(16, 16)[..., None].repeat(3, -1))
     assert set(np.unique(pixels(change("posterize", image, 10.0)))) == set(range(0, 256, 16))
     np.testing.assert_array_equal(pixels(change("solarize", image, 10.0)), 255 - pixels(image))
+    np.testing.assert_array_equal(pixels(change("solarize", image, 0.0)), pixels(image))  # white stays white
     half = pixels(change("solarize", image, 5.0))
     np.testing.assert_array_equal(half, np.where(pixels(image) < 128, pixels(image), 255 - pixels(image)))
     np.testing.assert_allclose(pixels(change("brightness", image, -10.0)), 0.1 * pixels(image), atol=1)

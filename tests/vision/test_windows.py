@@ -143,6 +143,8 @@ def test_inception_crops_have_the_area_and_shape_that_were_asked_for():
     assert shape.max() < 1.35
     small = area < 0.5
     assert abs((np.log(shape[small]) > 0).mean() - 0.5) < 0.06
+    wide = [draw_area_size((400, 500), (0.1, 0.2), (2.0, 3.0), generator) for _ in range(50)]
+    assert all(1.9 < w / h < 3.1 for h, w in wide)
     # An image of which no allowed window has the allowed area: the largest of an allowed ratio
     assert draw_area_size((100, 1000), (0.9, 1.0), (0.5, 2.0), generator) == (100, 200)
     assert draw_area_size((1000, 100), (0.9, 1.0), (0.5, 2.0), generator) == (200, 100)

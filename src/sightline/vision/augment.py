@@ -194,8 +194,7 @@ def _change_colour(
     )
     if changed.shape == image.shape:
         return changed
-    image = image.clone()
-    image[inside] = changed
+    image[inside] = changed  # onto a canvas that was made for this crop: it reaches beyond the image
     return image
 
 
