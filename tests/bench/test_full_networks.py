@@ -1,4 +1,4 @@
-"""The benchmark of full networks: peers and ours are one function, and a wrong one is found before anything is timed."""
+"""The benchmark of full networks: peers and ours are one function, and a wrong one is found before it is timed."""
 
 import importlib.util
 import sys
