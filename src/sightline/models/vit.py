@@ -141,7 +141,7 @@ class VisionTransformer(nn.Module):
         check_image("VisionTransformer", image, self.image_channels)
         grid = self._grid(tuple(image.shape[2:]))
         tokens = self.patch_embed(image)
-        prefix = [t.expand(len(image), -1, -1) for t in (self.cls_token, self.reg_token) if t is not None]
+        prefix = [t.expand(image.shape[0], -1, -1) for t in (self.cls_token, self.reg_token) if t is not None]
         if self.pos_embed is None:
             return torch.cat([*prefix, tokens], 1), grid
         table = resize_table(self.pos_embed, self.grid, grid, prefix=self.table_prefix, antialias=True)

@@ -5,8 +5,8 @@
 (Huang et al., 2019, https://arxiv.org/abs/1811.11721, equations 1 and 2.) One softmax over both lines, H + W - 1
 keys, the centre counted once. The operator is a pair of custom operators, forward and backward, each with a gradient
 of its own: it compiles without a graph break, and it can be differentiated again. What is kept for the backward pass is
-query, key, value, output and one log-sum-exp per position. Only the *second* order goes through the plain form
-(`ops/criss_cross_plain.py`), which stores H W (H + W) weights.
+query, key, value, output and one log-sum-exp per position. Only the *second* order, and a network that is exported,
+go through the plain form (`ops/criss_cross_plain.py`), which stores H W (H + W) weights.
 
 Left out: projections, gamma and the residual (a layer's affair), and compiled kernels.
 """
@@ -54,6 +54,8 @@ def criss_cross_attention(
     query, key, value = query.to(dtype), key.to(dtype), value.to(dtype)
     if _serving(backend, query) == "reference":
         return reference.attention(query, key, value, pattern=criss_cross, mask=mask, scale=scale)
+    if torch.compiler.is_exporting():  # what leaves must run where no operator of this library is
+        return criss_cross_plain.attention(query, key, value, mask=mask, scale=scale)
     out, _ = torch.ops.sightline.criss_cross_attention(query, key, value, mask, scale)
     return out
 

@@ -10,12 +10,13 @@ Left out: projections, residual and sub-sampling, which are the layer's; attenti
 """
 
 import torch
+import torch.nn.functional as F
 from jaxtyping import Bool, Float
 from torch import Tensor
 
 from sightline.ops.arguments import choose
 from sightline.ops.concatenation import concatenation_op
-from sightline.ops.dot_product import dot_product_op
+from sightline.ops.dot_product import dot_product_op, plain_dot_product
 from sightline.ops.fused import fused_op, why_not_fused
 from sightline.ops.layouts import is_channels_last
 from sightline.ops.reference import attention
@@ -62,6 +63,8 @@ def non_local_attention(
     last = is_channels_last(query) or is_channels_last(value)
     q, k, v = query.flatten(2), key.flatten(2), value.flatten(2)
     visible = None if mask is None else mask.flatten(1)
+    if torch.compiler.is_exporting():
+        return _exported(q, k, v, pairwise, visible, scale).unflatten(2, query.shape[2:])
     if pairwise == "softmax":
         out = (fused_op if serving == "fused" else softmax_op)(q, k, v, visible, scale, last)[0]
     elif pairwise == "dot_product":
@@ -73,6 +76,27 @@ def non_local_attention(
     if last:  # unflattened as [b, n, c]: for one sample a view of the transposed form has a stride that is no layout's
         return out.transpose(1, 2).unflatten(1, query.shape[2:]).movedim(-1, 1)
     return out.unflatten(2, query.shape[2:])
+
+
+def _exported(
+    query: Float[Tensor, "b d n"],
+    key: Float[Tensor, "b d m"],
+    value: Float[Tensor, "b c m"],
+    pairwise: str,
+    mask: Bool[Tensor, "b m"] | None,
+    scale: float,
+) -> Float[Tensor, "b c n"]:
+    """The same from PyTorch's own operators: a network that leaves must run where none of this library is.
+
+    Only the dot product stays O(N); softmax is whatever the receiver makes of `scaled_dot_product_attention`, and
+    concatenation has its N x N table.
+    """
+    if pairwise == "dot_product":
+        return plain_dot_product(query, key, value, mask, scale)
+    if pairwise == "softmax" and mask is None:
+        q, k, v = (t.transpose(1, 2)[:, None] for t in (query, key, value))
+        return F.scaled_dot_product_attention(q, k, v, scale=scale)[:, 0].transpose(1, 2)
+    return attention(query, key, value, pairwise=pairwise, mask=mask, scale=scale)
 
 
 def why_not(backend: str, pairwise: str, query: Tensor, value: Tensor) -> str | None:

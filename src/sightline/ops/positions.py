@@ -146,7 +146,8 @@ def resize_table(
             f"a table for {prefix} prefix tokens and a map of {old[0]} x {old[1]} has shape [1, "
             f"{prefix + old[0] * old[1]}, c], got {list(table.shape)}: pass the size and prefix it was made for"
         )
-    if tuple(old) == tuple(new):
+    # at its own size the resize changes nothing; an exported network has one graph for every size
+    if not torch.compiler.is_exporting() and tuple(old) == tuple(new):
         return table
     resized = resize_bicubic(table[:, prefix:].unflatten(1, (old[0], old[1])), new, antialias=antialias)
     return torch.cat([table[:, :prefix], resized.flatten(1, 2)], dim=1)
@@ -183,7 +184,7 @@ def bicubic_matrix(
     sources = torch.arange(old, device=device, dtype=dtype)
     centres = (torch.arange(new, device=device, dtype=dtype)[:, None] + 0.5) * (old / new) - 0.5
     if antialias:
-        kernel = _cubic((sources - centres) / max(old / new, 1.0), -0.5)
+        kernel = _cubic((sources - centres) / torch.sym_max(old / new, 1.0), -0.5)
         return kernel / kernel.sum(1, keepdim=True)
     before = centres.floor()
     taps = [before + step for step in (-1, 0, 1, 2)]

@@ -44,7 +44,9 @@ def relative_index(
             f"resize it first with resize_relative_table, or make it for the largest map"
         )
     at = grid(size, device=device)
-    index = torch.zeros(len(at), len(at), dtype=torch.long, device=device)
+    index = torch.zeros(
+        at.shape[0], at.shape[0], dtype=torch.long, device=device
+    )  # len() would fix a size in an export
     for axis, t in enumerate(table_size):
         offset = at[:, None, axis] - at[None, :, axis]
         index = index * (2 * t - 1) + offset + (t - 1)
