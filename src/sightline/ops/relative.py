@@ -44,9 +44,8 @@ def relative_index(
             f"resize it first with resize_relative_table, or make it for the largest map"
         )
     at = grid(size, device=device)
-    index = torch.zeros(
-        at.shape[0], at.shape[0], dtype=torch.long, device=device
-    )  # len() would fix a size in an export
+    n = at.shape[0]  # len(at) would fix the size in an exported network
+    index = torch.zeros(n, n, dtype=torch.long, device=device)
     for axis, t in enumerate(table_size):
         offset = at[:, None, axis] - at[None, :, axis]
         index = index * (2 * t - 1) + offset + (t - 1)
