@@ -130,3 +130,12 @@ def test_the_least_certain_pixel_stands_in_an_uncertain_region_not_on_a_border()
     y, x = least_certain(sure)
     assert 42 <= y < 50
     assert 10 <= x < 18
+
+
+def test_an_uncertain_corner_counts_as_much_as_a_middle():
+    sure = torch.zeros(2, 64, 64)
+    sure[0] = 1
+    sure[:, 30:34, 30:34] = 0.5
+    assert 26 <= least_certain(sure)[0] < 38
+    sure[:, :3, :3] = 0.5  # nine of the 25 pixels around the corner; sixteen of 81 in the middle
+    assert least_certain(sure) == (0, 0)
