@@ -24,7 +24,7 @@ from sightline.run.config import describe, read_config, resolve
 from sightline.run.device import choose_device, seed_everything
 from sightline.run.files import write_whole
 from sightline.run.folder import append_metrics, load, open_run, read_metrics
-from sightline.run.stop import Stop, stop_on_interrupt
+from sightline.run.stop import Stop, keep_interrupts_back, stop_on_interrupt
 
 __all__ = [
     "Checkpoint",
@@ -33,6 +33,7 @@ __all__ = [
     "choose_device",
     "describe",
     "has_checkpoint",
+    "keep_interrupts_back",
     "load",
     "load_checkpoint",
     "open_run",

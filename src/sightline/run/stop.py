@@ -19,10 +19,11 @@ class Stop:
 
 
 @contextlib.contextmanager
-def stop_on_interrupt() -> Iterator[Stop]:
+def stop_on_interrupt(*, repeated: bool = False) -> Iterator[Stop]:
     """Turn the first Ctrl-C into `stop.requested`; a second one interrupts at once, as always.
 
-    Outside the main thread Python hands out no signals: the flag then stays down.
+    With `repeated` a second one does nothing more: torchrun hands one Ctrl-C to its processes twice. Outside the main
+    thread Python hands out no signals: the flag then stays down.
     """
     stop = Stop()
     if threading.current_thread() is not threading.main_thread():
@@ -31,10 +32,24 @@ def stop_on_interrupt() -> Iterator[Stop]:
 
     def first(_signal: int, _frame: FrameType | None) -> None:
         stop.requested = True
-        signal.signal(signal.SIGINT, signal.default_int_handler)
+        if not repeated:
+            signal.signal(signal.SIGINT, signal.default_int_handler)
 
     before = signal.signal(signal.SIGINT, first)
     try:
         yield stop
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+@contextlib.contextmanager
+def keep_interrupts_back() -> Iterator[None]:
+    """Ctrl-C waits: in this process until the end, in processes started meanwhile for good."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)

@@ -21,7 +21,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from sightline.run import read_metrics, write_whole
+from sightline.run import keep_interrupts_back, read_metrics, write_whole
 from sightline.studies.long_range.costs import cost
 from sightline.studies.long_range.evaluation import Changes, Evaluation, evaluate
 from sightline.studies.long_range.training import Training, train
@@ -98,19 +98,6 @@ def read_row(training: Training, out: Path) -> dict[str, Any] | None:
     }
 
 
-@contextmanager
-def _interrupts_kept_back() -> Iterator[None]:
-    """Ctrl-C waits, in this process until the end, in processes started meanwhile for good."""
-    if not hasattr(signal, "pthread_sigmask"):
-        yield
-        return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
-    try:
-        yield
-    finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
-
-
 class Workers:
     """Processes that take trainings in their order; `finished()` says which ended since it was last asked."""
 
@@ -120,7 +107,7 @@ class Workers:
 
     def start(self, trainings: Sequence[Training], out: Path, resume: bool) -> None:
         """Queue trainings."""
-        with _interrupts_kept_back():
+        with keep_interrupts_back():
             for training in trainings:
                 self._running[self._pool.submit(run_training, training, out, resume)] = training
 
