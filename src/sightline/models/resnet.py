@@ -27,7 +27,7 @@ BLOCKS: dict[int, tuple[type[BasicBlock] | type[BottleneckBlock], tuple[int, int
     101: (BottleneckBlock, (3, 4, 23, 3)),
     152: (BottleneckBlock, (3, 8, 36, 3)),
 }
-STEM_STRIDE = {"plain": 4, "deep": 4, "small": 1}
+STEM_STRIDE = {"plain": 4, "deep": 4, "narrow": 4, "small": 1}
 
 
 class ResNet(nn.Module):
@@ -40,8 +40,8 @@ class ResNet(nn.Module):
         output_stride: where the map stops shrinking and dilation begins: 4, 8, 16 or 32 (1 to 8 with the stem "small").
         dilate_first: whether the first block of a dilated stage is dilated throughout (CCNet) or begins at the dilation
             before (torchvision).
-        stem: "plain" (7 x 7 and pooling), "deep" (three 3 x 3 and pooling, as in CCNet), "small" (one 3 x 3, no
-            stride, for small images).
+        stem: "plain" (7 x 7 and pooling), "deep" (three 3 x 3 and pooling, as in CCNet), "narrow" (the same at half the
+            width, as in mmsegmentation's ResNetV1c), "small" (one 3 x 3, no stride, for small images).
         norm: "batch", "group" or "none".
         classes: outputs of the classifier `fc`; 0 leaves it out.
 
@@ -94,14 +94,15 @@ class ResNet(nn.Module):
     def _make_stem(self, width: int, norm: str) -> int:
         """Build the stem; return how many channels leave it."""
         image_channels = self.image_channels
-        if self.stem_kind == "deep":
-            self.conv1 = nn.Conv2d(image_channels, width, 3, 2, 1, bias=False)
-            self.bn1 = make_norm(norm, width)
-            self.conv2 = nn.Conv2d(width, width, 3, 1, 1, bias=False)
-            self.bn2 = make_norm(norm, width)
-            self.conv3 = nn.Conv2d(width, 2 * width, 3, 1, 1, bias=False)
-            self.bn3 = make_norm(norm, 2 * width)
-            return 2 * width
+        if self.stem_kind in ("deep", "narrow"):
+            first = width if self.stem_kind == "deep" else max(width // 2, 1)
+            self.conv1 = nn.Conv2d(image_channels, first, 3, 2, 1, bias=False)
+            self.bn1 = make_norm(norm, first)
+            self.conv2 = nn.Conv2d(first, first, 3, 1, 1, bias=False)
+            self.bn2 = make_norm(norm, first)
+            self.conv3 = nn.Conv2d(first, 2 * first, 3, 1, 1, bias=False)
+            self.bn3 = make_norm(norm, 2 * first)
+            return 2 * first
         kernel, stride = (7, 2) if self.stem_kind == "plain" else (3, 1)
         self.conv1 = nn.Conv2d(image_channels, width, kernel, stride, kernel // 2, bias=False)
         self.bn1 = make_norm(norm, width)
@@ -113,7 +114,7 @@ class ResNet(nn.Module):
         x = self.relu(self.bn1(self.conv1(image)))
         if self.stem_kind == "small":
             return x
-        if self.stem_kind == "deep":
+        if self.stem_kind in ("deep", "narrow"):
             x = self.relu(self.bn2(self.conv2(x)))
             x = self.relu(self.bn3(self.conv3(x)))
         return F.max_pool2d(x, 3, 2, 1, ceil_mode=self.stem_kind == "deep")
