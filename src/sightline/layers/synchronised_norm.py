@@ -1,9 +1,9 @@
 """Batch norm over the batches of all processes together: as if one process had the joined batch.
 
 Forward, gradients and running statistics equal those of `nn.BatchNorm2d` over the joined batch (Ioffe and Szegedy,
-2015, https://arxiv.org/abs/1502.03167), whatever part each process has. PyTorch's own refuses tensors on the CPU; this one
-is a sum over processes that gradients go through, on any device. With n_r values per channel on process r, their mean
-m_r and their mean squared distance from it v_r:
+2015, https://arxiv.org/abs/1502.03167), whatever part each process has. PyTorch's own refuses tensors on the CPU; this
+one is a sum over processes that gradients go through, on any device. With n_r values per channel on process r, their
+mean m_r and their mean squared distance from it v_r:
 
     m = sum_r n_r m_r / sum_r n_r        v = sum_r n_r (v_r + (m_r - m)^2) / sum_r n_r
 

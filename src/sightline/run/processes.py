@@ -150,3 +150,12 @@ def spread(network: nn.Module) -> None:
     if processes().count > 1:
         for tensor in [*network.parameters(), *network.buffers()]:
             dist.broadcast(tensor.detach(), 0)
+
+
+def greatest(value: Tensor) -> Tensor:
+    """The largest of a tensor's values over all processes, element by element; without gradients."""
+    if processes().count == 1:
+        return value
+    out = value.detach().clone()
+    dist.all_reduce(out, dist.ReduceOp.MAX)
+    return out

@@ -6,7 +6,7 @@
   warm-up: DeiT's training (Touvron et al., 2021, https://arxiv.org/abs/2012.12877, table 9).
 
 An update sees `batch` images, whatever they are cut into: `accumulate` parts one after the other, and a share of each
-for every process. The learning rate is a function of the update's number alone, so nothing of it is kept in a checkpoint.
+for every process. The learning rate is a function of the update's number alone, so no checkpoint has to hold it.
 
 Left out: other rates for single layers, restarts, optimisers other than these two.
 """
