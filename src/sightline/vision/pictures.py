@@ -169,7 +169,7 @@ def contact_sheet(
 def _drawn(tile: Tile, width: int, column: int, font: "FreeTypeFont", bold: "FreeTypeFont") -> "Image":
     from PIL import Image, ImageDraw
 
-    pictures = [_scaled(picture, width) for _, picture in tile.panels]
+    pictures = [Image.fromarray(scaled(picture, width)) for _, picture in tile.panels]
     words = [line for sentence in tile.words for line in _wrapped(sentence, column - GAP, font)]
     titled = any(title for title, _ in tile.panels)
     pictures_top = LINE * (1 + titled)
@@ -185,16 +185,16 @@ def _drawn(tile: Tile, width: int, column: int, font: "FreeTypeFont", bold: "Fre
     return out
 
 
-def _scaled(picture: Picture, width: int) -> "Image":
+def scaled(picture: Picture, width: int = TILE) -> UInt8[np.ndarray, "y x 3"]:
+    """The picture `width` pixels wide (narrower if it is very tall); small ones keep their pixels visible."""
     from PIL import Image
 
-    whole = Image.fromarray(np.ascontiguousarray(picture))
-    high = max(1, round(width * whole.height / whole.width))
-    wide, high = (
-        (width, high) if high <= 2 * width else (max(1, round(2 * width * whole.width / whole.height)), 2 * width)
-    )
-    small = whole.width < wide
-    return whole.resize((wide, high), Image.Resampling.NEAREST if small else Image.Resampling.BOX)
+    h, w = picture.shape[:2]
+    high, wide = max(1, round(width * h / w)), width
+    if high > 2 * width:
+        high, wide = 2 * width, max(1, round(2 * width * w / h))
+    way = Image.Resampling.NEAREST if w <= wide else Image.Resampling.BOX
+    return np.asarray(Image.fromarray(np.ascontiguousarray(picture)).resize((wide, high), way))
 
 
 def _fonts() -> tuple["FreeTypeFont", "FreeTypeFont"]:
