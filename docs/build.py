@@ -109,7 +109,8 @@ def main() -> None:
         path.write_text(between(what).sub(lambda _, text=text: text, path.read_text()))
         print(f"{path}: {what}")
     print(field_picture.draw(PICTURES, name="first.png"))
-    runpy.run_path(str(PICTURES / "positions.py"), run_name="__main__")
+    for name in ("positions.py", "augmentation.py"):
+        runpy.run_path(str(PICTURES / name), run_name="__main__")
 
 
 if __name__ == "__main__":

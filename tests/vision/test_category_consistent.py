@@ -164,6 +164,13 @@ def test_half_precision_is_computed_in_float32():
     assert loss == category_consistent_loss(half.float(), target, classes=3)
 
 
+def test_autocast_changes_nothing():
+    features, target = random_case(2, 4, 5, 7, 3)
+    plain = category_consistent_loss(features.float(), target, classes=3)
+    with torch.autocast("cpu", torch.bfloat16):
+        assert category_consistent_loss(features.float(), target, classes=3) == plain
+
+
 def test_memory_does_not_grow_with_the_number_of_classes():
     """No tensor of pixels x classes x channels, nor of pixels x classes: all that autograd keeps is counted."""
 

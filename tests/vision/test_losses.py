@@ -187,6 +187,17 @@ def test_half_precision_is_computed_in_float32(name, dtype):
 
 
 @pytest.mark.parametrize("name", LOSSES)
+def test_autocast_changes_nothing(name):
+    logits, target = random_case((2, 3, 5, 7))
+    logits = logits.float().requires_grad_()
+    plain = LOSSES[name](logits, target)
+    with torch.autocast("cpu", torch.bfloat16):
+        cast = LOSSES[name](logits, target)
+    assert torch.equal(plain, cast)
+    assert torch.equal(torch.autograd.grad(plain, logits)[0], torch.autograd.grad(cast, logits)[0])
+
+
+@pytest.mark.parametrize("name", LOSSES)
 def test_ignored_pixels_get_no_gradient_and_change_nothing(name):
     logits, target = random_case((2, 3, 5, 7))
     other = logits.where((target != IGNORE)[:, None], torch.randn_like(logits))

@@ -84,8 +84,8 @@ def category_consistency(
         ignore: The index that does not count.
         delta_v: Distance to the mean that costs nothing.
         delta_d: Where phi_var turns linear, and half the distance that means should keep.
-        over: "batch": a class has one mean in the batch, as published; "image": one in each image, averaged over the
-            images in which something counts. Then no image depends on the others.
+        over: "batch": a class has one mean in the batch (the port libDM does so); "image": one in each image, and the
+            parts are averaged over the images in which something counts. Then no image depends on the others.
         align_corners: How the network's logits are resized, which says where a position of the map stands.
         add_up: Adds a tensor up over processes, differentiably: means are then over the batches of all.
 

@@ -6,8 +6,7 @@ antialiasing where it shrinks, and a mask at the pixel in which the point lies; 
 point lies beyond the image, an image has a fill colour and a mask the label that does not count.
 
 The kernel reads no pixel beyond the window, and repeats the image's border beyond it, so that no fill colour bleeds in.
-Images stay uint8: PyTorch's resizing of those is several times faster than Pillow's, and than its own of floats
-(docs/augmentation.md).
+Images stay uint8: PyTorch resizes those faster than floats, and than Pillow does (docs/augmentation.md).
 
 Left out: windows between pixels, rotation (see `random_augment`).
 """
