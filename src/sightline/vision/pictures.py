@@ -71,7 +71,7 @@ def _png(picture: "Image") -> bytes:
 def paint(mask: Int[np.ndarray, "h w"], colours: UInt8[np.ndarray, "k 3"]) -> Picture:
     """Every pixel in the colour of its class; what is no class (the ignored label) is white."""
     known = (mask >= 0) & (mask < len(colours))
-    return np.where(known[..., None], colours[np.where(known, mask, 0)], np.uint8(UNLABELLED)).astype(np.uint8)
+    return np.where(known[..., None], colours[np.where(known, mask, 0)], np.array(UNLABELLED)).astype(np.uint8)
 
 
 def borders(mask: Int[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:

@@ -56,9 +56,16 @@ def segment_image(
     shown = normalise(image, loaded.mean, loaded.std)[None].to(next(network.parameters()).device)
 
     def said_with(window: int | None) -> Tensor:
-        keep = None if window is None else "cpu"  # windows are for images too large for the device
-        options = {"overlap": ways.overlap, "scales": ways.scales, "flip": ways.flip, "batch": ways.batch}
-        return probabilities(network, shown, window=window, keep_on=keep, **options)[0]
+        return probabilities(
+            network,
+            shown,
+            window=window,
+            overlap=ways.overlap,
+            scales=ways.scales,
+            flip=ways.flip,
+            batch=ways.batch,
+            keep_on=None if window is None else "cpu",  # windows are for images too large for the device
+        )[0]
 
     said = what_fits(said_with, ways.window, (image.shape[1], image.shape[2]), shown.device)
     sure, mask = said.max(0)
@@ -88,7 +95,7 @@ def classify_image(
     loaded: LoadedRun, network: nn.Module, image: UInt8[Tensor, "3 h w"], name: str, ways: Ways
 ) -> Answer:
     """The likeliest classes, and what the answer looked at, of the image as the network is shown it."""
-    prepared = prepare(Example(image, torch.tensor(0)), _preparation(loaded)).image
+    prepared = prepared_to_classify(image, loaded)
     shown = normalise(prepared, loaded.mean, loaded.std)[None].to(next(network.parameters()).device)
     likely = likeliest(class_probabilities(network, shown, flip=ways.flip)[0], loaded.classes, BEST)
     row: dict[str, Any] = {"confidence": next(iter(likely.values())), "top": likely}
@@ -103,9 +110,10 @@ def classify_image(
     return Answer(row, files, Tile(name, [(title, scaled(picture)) for title, picture in panels], words))
 
 
-def _preparation(loaded: LoadedRun) -> Preparation:
-    """The middle of the image at the size of the training."""
-    return Preparation(shorter_side=min(loaded.size), crop=loaded.size)
+def prepared_to_classify(image: UInt8[Tensor, "3 h w"], loaded: LoadedRun) -> UInt8[Tensor, "3 y x"]:
+    """The middle of the image at the size at which the run was evaluated."""
+    preparation = Preparation(shorter_side=min(loaded.size), crop=loaded.size)
+    return prepare(Example(image, torch.tensor(0)), preparation).image
 
 
 def what_fits(

@@ -95,7 +95,7 @@ def _attention(network: nn.Module, image: Tensor, pixel: tuple[int, int] | None)
     encoder, head = getattr(network, "encoder", None), getattr(network, "head", None)
     if encoder is None:
         return None
-    if pixel is not None and hasattr(head, "weights") and getattr(head, "recurrence", 1) > 0:
+    if pixel is not None and head is not None and hasattr(head, "weights") and getattr(head, "recurrence", 1) > 0:
         features = encoder(image)
         query = _place(pixel, image, features)
         return _over_heads(head.weights(features, query)[0]), "where the head's attention looks from there"
