@@ -12,40 +12,11 @@ import pytest
 import torch
 import tyro
 from PIL import Image
-from torch import nn
+from tests.vision.made_up_run import CLASSES, Brightest, loaded
 
 from sightline.vision import predict_files
 from sightline.vision.palette import palette
 from sightline.vision.predict_files import Predict, run
-from sightline.vision.runs import LoadedRun
-
-CLASSES = ("red", "green", "blue")
-
-
-class Brightest(nn.Module):
-    """Says of every pixel which of its colours is the strongest: what it must say is plain to see."""
-
-    def __init__(self, classify: bool = False) -> None:
-        super().__init__()
-        self.classify, self.sharpness = classify, nn.Parameter(torch.tensor(40.0))
-
-    def forward(self, image):
-        logits = self.sharpness * image
-        return logits.mean((2, 3)) if self.classify else logits
-
-
-def loaded(folder, network=None, task="segment") -> LoadedRun:
-    network = Brightest(task == "classify") if network is None else network
-    return LoadedRun(
-        network=network,
-        task=task,
-        classes=CLASSES,
-        mean=(0.5, 0.5, 0.5),
-        std=(0.25, 0.25, 0.25),
-        size=(16, 20),
-        ignore=255,
-        folder=folder,
-    )
 
 
 def photo(path, size=(20, 16), seed=0):
