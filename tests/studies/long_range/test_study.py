@@ -9,9 +9,10 @@ from pathlib import Path
 
 import pytest
 
+from sightline.studies.folder import command_of
 from sightline.studies.long_range.networks import NETWORKS
 from sightline.studies.long_range.scenes import load_scenes
-from sightline.studies.long_range.study import LongRange, command_of, run, trainings_of
+from sightline.studies.long_range.study import LongRange, run, trainings_of
 
 
 def test_the_full_study_is_every_network_on_every_task_from_every_seed() -> None:
@@ -51,7 +52,7 @@ def test_settings_that_do_not_fit_are_one_sentence(settings: LongRange, sentence
 
 def test_the_command_is_written_as_one_would_type_it() -> None:
     settings = LongRange(demo=True, out=Path("runs/x"), resume=True, networks=("non-local", "criss-cross R=2"))
-    assert command_of(settings) == (
+    assert command_of("long-range", settings) == (
         "sightline study long-range --demo --out runs/x --networks non-local 'criss-cross R=2'"
     )
 

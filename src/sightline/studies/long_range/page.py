@@ -25,10 +25,10 @@ from sightline.studies.long_range.strip import (
     answers_svg,
     digits_of,
     draw_strip,
-    png_bytes,
     score_words,
     strip_networks,
 )
+from sightline.studies.page import facts_of, in_thousands, png_bytes, unbroken
 from sightline.vision import svg_charts
 from sightline.vision.pages import fill_in, picture_uri
 
@@ -51,14 +51,6 @@ TASKS = {
 
 Row = Mapping[str, Any]
 Group = tuple[str, int]  # task and number of digits
-
-
-def in_thousands(value: float | int) -> str:
-    """A count with a decimal prefix: 57 300 is `57 k`."""
-    for size, prefix in ((1e12, " T"), (1e9, " G"), (1e6, " M"), (1e3, " k")):
-        if abs(value) >= size:
-            return f"{value / size:.3g}{prefix}"
-    return f"{value:.3g}"
 
 
 COSTS: tuple[tuple[str, str, str, Callable[[float], str]], ...] = (
@@ -137,11 +129,6 @@ def lead_of(verdict: str, sentence: str) -> tuple[str, str]:
         return verdict, sentence
     words = sentence.split(" ")
     return " ".join(words[:shared]), " ".join(words[shared:])
-
-
-def unbroken(words: str) -> str:
-    """Percent signs that stay on the line of their number."""
-    return words.replace(" %", "\u00a0%")
 
 
 def verdicts(summaries: Sequence[Row]) -> list[dict[str, str]]:
@@ -265,18 +252,6 @@ def numbers(results: Row) -> tuple[list[str], list[list[str]]]:
             ]
         )
     return head, body
-
-
-def facts_of(results: Row) -> list[tuple[str, str]]:
-    """Machine, versions and settings, one line each."""
-    found: list[tuple[str, str]] = []
-    for name in ("machine", "versions", "settings"):
-        value = results.get(name)
-        pairs = value.items() if isinstance(value, Mapping) else [("", value)]
-        for key, inner in pairs:
-            label = f"{name}: {key}" if key else name
-            found.append((label, inner if isinstance(inner, str) else json.dumps(inner, ensure_ascii=False)))
-    return found
 
 
 @functools.cache  # a study writes its page many times, and these never change

@@ -10,7 +10,6 @@ between the pixels of one question; the score counts pixels, the strip counts qu
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from io import BytesIO
 from pathlib import Path
 
 import numpy as np
@@ -116,15 +115,6 @@ def strip_networks(names: Sequence[str]) -> list[str]:
     """Criss-cross with one pass and with two, where both are there; else the first two networks."""
     pair = [[name for name in names if passes in name][:1] for passes in ("R=1", "R=2")]
     return pair[0] + pair[1] if all(pair) else list(names[:2])
-
-
-def png_bytes(image: UInt8[np.ndarray, "h w 3"]) -> bytes:
-    """An image as a PNG file."""
-    from PIL import Image
-
-    file = BytesIO()
-    Image.fromarray(image).save(file, format="PNG", optimize=True)
-    return file.getvalue()
 
 
 def score_words(found: Sequence[Answer]) -> str:

@@ -8,9 +8,6 @@ field, and every gap has one of three verdicts (`verdicts.py`). What was measure
 Left out: other budgets. `--steps` changes that of all networks alike.
 """
 
-import json
-import platform
-import shlex
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -20,8 +17,9 @@ import numpy as np
 import torch
 
 from sightline.ops.arguments import choose
-from sightline.run import stop_on_interrupt, write_whole
+from sightline.run import stop_on_interrupt
 from sightline.studies import field_picture
+from sightline.studies.folder import at_least_one, command_of, machine, open_study, versions, write_results
 from sightline.studies.long_range import draw_scenes
 from sightline.studies.long_range.evaluation import architecture_reach, ceiling
 from sightline.studies.long_range.networks import NETWORKS
@@ -30,13 +28,15 @@ from sightline.studies.long_range.scenes import save_scenes
 from sightline.studies.long_range.summary import summarise
 from sightline.studies.long_range.table import Progress, shown
 from sightline.studies.long_range.training import Budget, Training
-from sightline.studies.long_range.workers import REACH, open_workers, read_row
+from sightline.studies.long_range.workers import REACH, read_row, run_training
+from sightline.studies.workers import open_workers
 from sightline.vision.canvases import CELL, TASKS
 
 DEMO_NETWORKS = ("global average pooling", "criss-cross R=1", "criss-cross R=2", "non-local")
 DEMO_DIGITS = 4
 KEY_CLASS_DIGITS = 8  # the contrast is drawn once
-SETTINGS = "settings.json"
+NAME = "long-range"
+SAME = ("demo", "networks", "tasks", "digits", "steps")  # more seeds or workers are no other study
 
 
 @dataclass(frozen=True)
@@ -76,9 +76,7 @@ def trainings_of(settings: LongRange) -> list[Training]:
         choose("network", network, NETWORKS)
     for task in tasks:
         choose("task", task, TASKS)
-    for name, value in (("seeds", settings.seeds), ("steps", settings.steps), ("workers", settings.workers)):
-        if value < 1:
-            raise ValueError(f"--{name} must be at least 1, got {value}")
+    at_least_one(settings, "seeds", "steps", "workers")
     budget = Budget(steps=settings.steps)
     most = budget.rows * budget.columns - budget.squares
     if any(not 1 <= count <= most for count in digits):
@@ -102,7 +100,7 @@ def run(settings: LongRange) -> None:
         KeyboardInterrupt: stopped before the end; the checkpoints, results and page of what is there are written.
     """
     trainings = trainings_of(settings)
-    out = _open(settings)
+    out = open_study(settings, SAME)
     print(f"{field_picture.draw(out)}: what each kind of layer can see", flush=True)
     with stop_on_interrupt() as stop:
         seen = _reaches({training.network: training.budget for training in trainings}, out)
@@ -118,7 +116,7 @@ def run(settings: LongRange) -> None:
                 progress.finish(training, row)
         progress.done_before = len(progress.rows)
         with open_workers(settings.workers) as workers, shown(progress) as draw:
-            workers.start([t for t in trainings if t not in progress.rows], out, settings.resume)
+            workers.start(run_training, [t for t in trainings if t not in progress.rows], out, settings.resume)
             while workers.busy and not stop.requested:
                 for training in workers.finished(timeout=0.5):
                     row = read_row(training, out)
@@ -140,41 +138,8 @@ def run(settings: LongRange) -> None:
         )
 
 
-def command_of(settings: LongRange) -> str:
-    """The command line that these settings spell."""
-    words = ["sightline", "study", "long-range"]
-    for name, value in asdict(settings).items():
-        if value == getattr(LongRange(), name) or name == "resume":
-            continue
-        option = f"--{name}"
-        values = value if isinstance(value, tuple) else (value,)
-        words += [option] if value is True else [option, *map(str, values)]
-    return shlex.join(words)
-
-
 def _unique(values: Iterable[Any]) -> list[Any]:
     return list(dict.fromkeys(values))
-
-
-def _open(settings: LongRange) -> Path:
-    """Make the folder, or find there the study that these settings resume; more seeds or workers are no other study."""
-    path = settings.out / SETTINGS
-    trained = ("demo", "networks", "tasks", "digits", "steps")
-    asked = json.loads(json.dumps({name: value for name, value in asdict(settings).items() if name in trained}))
-    if path.exists():
-        there = json.loads(path.read_text())
-        differ = [
-            f"{name} was {there.get(name)} and is now {asked[name]}" for name in asked if there[name] != asked[name]
-        ]
-        if not settings.resume:
-            raise FileExistsError(
-                f"{settings.out} already holds a study: resume it (--resume) or choose another folder (--out)"
-            )
-        if differ:
-            raise ValueError(f"the study in {settings.out} is another ({'; '.join(differ)}): choose another --out")
-    settings.out.mkdir(parents=True, exist_ok=True)
-    write_whole(path, json.dumps(asked, indent=2) + "\n")
-    return settings.out
 
 
 def _reaches(budgets: Mapping[str, Budget], out: Path) -> dict[str, torch.Tensor]:
@@ -192,8 +157,8 @@ def _write_results(settings: LongRange, progress: Progress, out: Path, *, finish
     budget = asdict(progress.trainings[0].budget)
     results = {
         "study": "long-range",
-        "command": command_of(settings),
-        "versions": {"python": platform.python_version(), "torch": torch.__version__, "numpy": np.__version__},
+        "command": command_of(NAME, settings),
+        "versions": versions(),
         "machine": machine(),
         "settings": {
             "seeds": settings.seeds,
@@ -207,19 +172,5 @@ def _write_results(settings: LongRange, progress: Progress, out: Path, *, finish
         "summary": summarise(rows),
         "finished": finished,
     }
-    write_whole(out / "results.json", json.dumps(results, indent=1, allow_nan=False) + "\n")
+    write_results(out, results)
     return results
-
-
-def machine() -> dict[str, str]:
-    """Processor, number of cores and system."""
-    import os
-
-    name = platform.processor() or platform.machine()
-    information = Path("/proc/cpuinfo")
-    if information.exists():
-        models = [
-            line.split(":", 1)[1].strip() for line in information.read_text().splitlines() if "model name" in line
-        ]
-        name = models[0] if models else name
-    return {"processor": name, "cores": str(os.cpu_count()), "system": f"{platform.system()} {platform.machine()}"}

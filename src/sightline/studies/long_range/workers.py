@@ -1,19 +1,10 @@
-"""Trainings of the long-range study side by side, each in a process of its own with one thread.
+"""One row of the long-range study: a training and its evaluation, in a worker process, and the files they leave.
 
-A process trains, evaluates and writes `result.json` into the run folder; the study reads progress from the run folders'
-metrics, so that nothing but files passes between them and a killed study has lost nothing that a file holds. Processes
-ignore Ctrl-C themselves and watch a shared flag, so that one word from the study ends them all after the step they are
-in, with a checkpoint.
-
-Left out: several machines.
+The worker trains, evaluates and writes `result.json` into the run folder; the study reads progress from the run
+folders' metrics, and rows from their results. Left out: how the workers are kept (`studies/workers.py`).
 """
 
 import json
-import multiprocessing
-import signal
-from collections.abc import Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
-from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -21,32 +12,19 @@ from typing import Any
 import numpy as np
 import torch
 
-from sightline.run import keep_interrupts_back, read_metrics, write_whole
+from sightline.run import read_metrics, write_whole
 from sightline.studies.long_range.costs import cost
 from sightline.studies.long_range.evaluation import Changes, Evaluation, evaluate
 from sightline.studies.long_range.training import Training, train
 from sightline.studies.long_range.verdicts import judge
+from sightline.studies.workers import stopped
 
 RESULT, REACH = "result.json", "reach.npz"
-_stop: Any = None  # the study's flag, in a worker process
-
-
-def _begin(stop: Any) -> None:
-    """Set up a worker process: one thread, deaf to Ctrl-C, gone when the study is gone."""
-    global _stop
-    _stop = stop
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    torch.set_num_threads(1)
-
-
-def _stopped() -> bool:
-    parent = multiprocessing.parent_process()
-    return _stop.is_set() or (parent is not None and not parent.is_alive())
 
 
 def run_training(training: Training, out: Path, resume: bool) -> bool:
     """Train and evaluate one row of the study in this process; False where it was stopped before the end."""
-    network = train(training, out, resume=resume, stop=_stopped)
+    network = train(training, out, resume=resume, stop=stopped)
     if network is None:
         return False
     with np.load(out / REACH, allow_pickle=False) as arrays:
@@ -96,53 +74,3 @@ def read_row(training: Training, out: Path) -> dict[str, Any] | None:
         "sentence": verdict.sentence,
         "curve": curve,
     }
-
-
-class Workers:
-    """Processes that take trainings in their order; `finished()` says which ended since it was last asked."""
-
-    def __init__(self, pool: ProcessPoolExecutor, stop: Any) -> None:
-        self._pool, self._stop = pool, stop
-        self._running: dict[Future[bool], Training] = {}
-
-    def start(self, trainings: Sequence[Training], out: Path, resume: bool) -> None:
-        """Queue trainings."""
-        with keep_interrupts_back():
-            for training in trainings:
-                self._running[self._pool.submit(run_training, training, out, resume)] = training
-
-    def finished(self, timeout: float) -> list[Training]:
-        """The trainings that ended within this time, at least one unless it ran out.
-
-        Raises:
-            Exception: whatever a training raised.
-        """
-        done, _ = wait(self._running, timeout=timeout, return_when=FIRST_COMPLETED)
-        return [self._running.pop(future) for future in done if future.result() or True]
-
-    @property
-    def busy(self) -> bool:
-        """Whether any training is queued or running."""
-        return bool(self._running)
-
-    def stop(self) -> None:
-        """Cancel what has not begun, ask what runs for a checkpoint, and return when it is written."""
-        for future in self._running:
-            future.cancel()
-        self._stop.set()
-        wait(self._running)
-        self._running.clear()
-
-
-@contextmanager
-def open_workers(count: int) -> Iterator[Workers]:
-    """Start the processes, and end them whatever happens; what runs then writes its checkpoint first."""
-    context = multiprocessing.get_context("spawn")  # threads of a forked PyTorch would hang
-    stop = context.Event()
-    pool = ProcessPoolExecutor(count, mp_context=context, initializer=_begin, initargs=(stop,))
-    workers = Workers(pool, stop)
-    try:
-        yield workers
-    finally:
-        workers.stop()
-        pool.shutdown()
