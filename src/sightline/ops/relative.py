@@ -26,6 +26,7 @@ from sightline.ops.arguments import choose
 from sightline.ops.positions import grid, resize_bicubic
 
 DISTANCES = ("euclidean", "manhattan")
+NO_ROW = 2**40  # of any table, and of no later arithmetic on it
 
 
 def relative_index(
@@ -49,6 +50,8 @@ def relative_index(
     for axis, t in enumerate(table_size):
         offset = at[:, None, axis] - at[None, :, axis]
         index = index * (2 * t - 1) + offset + (t - 1)
+        if torch.compiler.is_exporting():  # a graph cannot say the sentence above: no such row stops whatever runs it
+            index = index.masked_fill(offset.abs() >= t, NO_ROW)
     return index
 
 
