@@ -42,6 +42,8 @@ class SynchronisedNorm(nn.Module):
         self.register_parameter("bias", norm.bias if norm.affine else None)
         for name in ("running_mean", "running_var", "num_batches_tracked"):
             self.register_buffer(name, getattr(norm, name))
+        self.weight: nn.Parameter | None
+        self.bias: nn.Parameter | None
         self.running_mean: Tensor | None
         self.running_var: Tensor | None
         self.num_batches_tracked: Tensor | None
@@ -87,11 +89,11 @@ def normalise_together(
     x: Float[Tensor, "b c *p"], weight: Float[Tensor, "c"] | None, bias: Float[Tensor, "c"] | None, eps: float
 ) -> tuple[Float[Tensor, "b c *p"], Float[Tensor, "c"], Float[Tensor, "c"], Float[Tensor, ""]]:
     """The joined batch's normalised part of this process, its mean and biased variance, and its values per channel."""
-    rank, count = processes()
+    me = processes()
     values = x.float() if x.dtype in (torch.float16, torch.bfloat16) else x
     var, mean = torch.var_mean(values, [0, *range(2, x.dim())], correction=0)
     mine = torch.cat([mean.new_full((1,), x.numel() // x.shape[1]), mean, var])
-    table = torch.stack([mine if row == rank else torch.zeros_like(mine) for row in range(count)])
+    table = torch.stack([mine if row == me.rank else torch.zeros_like(mine) for row in range(me.count)])
     n, means, variances = add_up(table).split([1, len(mean), len(mean)], 1)
     amount = n.sum()
     mean = (n * means).sum(0) / amount
@@ -118,8 +120,7 @@ def plain_norms(network: nn.Module) -> nn.Module:
 def _as_plain(norm: SynchronisedNorm) -> nn.Module:
     with torch.device("meta"):  # the tensors come from the other one
         plain = norm.kind(norm.num_features, norm.eps, norm.momentum, norm.affine, norm.track_running_stats)
-    plain.weight, plain.bias = norm.weight, norm.bias
-    for name in ("running_mean", "running_var", "num_batches_tracked"):
+    for name in ("weight", "bias", "running_mean", "running_var", "num_batches_tracked"):
         setattr(plain, name, getattr(norm, name))
     return plain.train(norm.training)
 

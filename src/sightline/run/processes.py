@@ -10,7 +10,8 @@ import contextlib
 import datetime
 import os
 from collections.abc import Iterable, Iterator
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import Any
 
 import torch
 import torch.distributed as dist
@@ -20,7 +21,8 @@ PATIENCE = datetime.timedelta(hours=2)  # one process may check a large data set
 BUCKET = 25_000_000  # elements that are added up in one go
 
 
-class Processes(NamedTuple):
+@dataclass(frozen=True)
+class Processes:
     """Which of how many processes this one is."""
 
     rank: int
@@ -81,7 +83,7 @@ class _AddUp(torch.autograd.Function):
         return total
 
     @staticmethod
-    def backward(ctx: Any, gradient: Tensor) -> Tensor:  # type: ignore[override]  # PyTorch's stub takes any number
+    def backward(ctx: Any, gradient: Tensor) -> Tensor:
         total = gradient.clone(memory_format=torch.contiguous_format)
         dist.all_reduce(total)
         return total

@@ -32,6 +32,7 @@ from sightline.vision.prepare import Preparation, prepare
 
 Place = tuple[int, int]  # epoch and index of an example
 Part = TypeVar("Part")
+ALONE = Processes(0, 1)
 
 
 class Batch(NamedTuple):
@@ -150,7 +151,7 @@ def batches(
     updates: range,
     seed: int = 0,
     accumulate: int = 1,
-    processes: Processes = Processes(0, 1),  # noqa: B008  # a tuple of two numbers
+    processes: Processes = ALONE,
     workers: int = 0,
     pin: bool = False,
 ) -> Iterator[list[Batch]]:

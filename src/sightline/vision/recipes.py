@@ -205,7 +205,8 @@ def make_optimizer(network: nn.Module, recipe: Recipe) -> torch.optim.Optimizer:
     Without `decay_everything` two groups: what is multiplied with features decays; parameters with one axis (norms,
     biases, layer scales, gamma), tables of positions and tokens do not.
     """
-    decaying, kept = [], []
+    decaying: list[nn.Parameter] = []
+    kept: list[nn.Parameter] = []
     for name, parameter in network.named_parameters():
         if parameter.requires_grad:
             (kept if not recipe.decay_everything and is_kept(name, parameter) else decaying).append(parameter)
