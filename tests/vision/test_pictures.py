@@ -36,11 +36,11 @@ def test_a_mask_file_refuses_what_is_no_class():
 def test_what_does_not_count_is_white_when_painted_and_untouched_below_an_overlay():
     mask = np.array([[0, 1, 255]])
     assert pictures.paint(mask, colours(2)).tolist() == [[[0, 0, 0], [230, 159, 0], [255, 255, 255]]]
-    image = np.full((5, 5, 3), 100, np.uint8)
+    image = np.full((5, 5, 3), (0, 200, 0), np.uint8)  # as bright as a grey of 117
     mask = np.full((5, 5), 1)
     mask[:, 2:] = 255
     laid = pictures.overlay(image, mask, colours(2), share=0.5)
-    assert laid[0].tolist() == [[165, 130, 50], [255, 255, 255], *[[100, 100, 100]] * 3]
+    assert laid[0].tolist() == [[174, 138, 59], [255, 255, 255], *[[0, 200, 0]] * 3]
 
 
 def test_borders_are_where_neighbours_differ():

@@ -56,6 +56,15 @@ def test_without_chance_no_line_is_drawn_and_a_note_stands_beside_the_name():
     assert "chance" not in svg
 
 
+def test_a_bar_is_marked_by_its_state_its_colour_or_not_at_all():
+    marked, coloured, plain = (
+        svg_charts.bars([Bar("a", "learned", 0.5, swatch=swatch)], None, "t") for swatch in (None, "#ff0000", "")
+    )
+    assert (marked.count("<circle"), coloured.count("<circle"), plain.count("<circle")) == (1, 0, 0)
+    assert [key.get("style") for key in classed(coloured, "key")] == ["fill:#ff0000"]
+    assert not classed(plain, "key")
+
+
 def test_costs_are_logarithmic_and_scores_are_not():
     points = [Point("a", "learned", x, y) for x, y in ((1.0, 0.0), (10.0, 0.5), (100.0, 1.0))]
     svg = svg_charts.against_cost(points, str, 0.1, "t", "cost")

@@ -85,9 +85,12 @@ def borders(mask: Int[np.ndarray, "h w"]) -> Bool[np.ndarray, "h w"]:
 def overlay(
     image: Picture, mask: Int[np.ndarray, "h w"], colours: UInt8[np.ndarray, "k 3"], share: float = 0.5
 ) -> Picture:
-    """The classes' colours laid over the image with this share; borders between classes in white."""
+    """The classes' colours laid over the grey image with this share, so that hues are classes; borders in white.
+
+    What is no class (the ignored label) keeps the image's own colours.
+    """
     known = ((mask >= 0) & (mask < len(colours)))[..., None]
-    mixed = np.where(known, (1 - share) * image + share * paint(mask, colours), image)
+    mixed = np.where(known, (1 - share) * grey(image) + share * paint(mask, colours), image)
     mixed[borders(mask)] = 255
     return mixed.round().astype(np.uint8)
 

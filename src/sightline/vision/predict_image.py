@@ -162,7 +162,7 @@ def in_words(shares: dict[str, float]) -> str:
 
 def percent(share: float) -> str:
     """A share in words; never 0 % or 100 % of what is not none or all."""
-    if 0 < share < 0.01 or 0.99 < share < 1:
+    if 0 < share < 0.0095 or 0.995 < share < 1:
         return f"{min(max(100 * share, 0.1), 99.9):.1f}\u00a0%"
     return f"{100 * share:.0f}\u00a0%"
 

@@ -110,7 +110,7 @@ def notice(rows: Sequence[Row], config: Row) -> str:
 def headline(judged: Judgement | None, classes: Sequence[str], task: str, rows: Sequence[Row]) -> dict[str, str] | None:
     """The score, what it is, and of what; None where there is none."""
     if judged is not None and int(judged.matrix.sum()):
-        of = f"{judged.count} images it was not trained on" if judged.count != 1 else "one image"
+        of = f"{judged.count} images" if judged.count != 1 else "one image"
         if task == "segment":
             present = int((~class_iou(judged.matrix).isnan()).sum())
             of = f"over {present} classes, on {of}"
@@ -163,12 +163,13 @@ def class_bars(matrix: Int[Tensor, "k k"], classes: Sequence[str], task: str) ->
     scores, total = class_scores(matrix, task), max(1, int(matrix.sum()))
     order = sorted(range(len(classes)), key=lambda i: (bool(scores[i].isnan()), float(scores[i].nan_to_num())))
     unit = "pixels" if task == "segment" else "images"
+    swatches = hex_colours(classes) if task == "segment" else [""] * len(classes)
     rows = []
     for i in order:
         share = int(matrix[i].sum()) / total
         score = None if scores[i].isnan() else float(scores[i])
         note = f"{percent(share)} of the {unit}" if share else "not in the truth"
-        rows.append(svg_charts.Bar(classes[i], "learned", score, note=note))
+        rows.append(svg_charts.Bar(classes[i], "learned", score, note=note, swatch=swatches[i]))
     words = "; ".join(f"{row.name} {row.score:.2f}" for row in rows if row.score is not None)
     return svg_charts.bars(rows, None, f"{'IoU' if task == 'segment' else 'Accuracy'} of every class: {words}")
 
@@ -201,8 +202,12 @@ def legend(judged: Judgement | None, classes: Sequence[str]) -> list[tuple[str, 
     if judged is None:
         return []
     occurs = (judged.matrix.sum(0) + judged.matrix.sum(1)).tolist()
-    colours = ["#" + bytes(colour).hex() for colour in palette(classes).tolist()]
-    return [(name, colour) for name, colour, count in zip(classes, colours, occurs, strict=True) if count]
+    return [(name, colour) for name, colour, count in zip(classes, hex_colours(classes), occurs, strict=True) if count]
+
+
+def hex_colours(classes: Sequence[str]) -> list[str]:
+    """The colour of every class as `#rrggbb`."""
+    return ["#" + bytes(colour).hex() for colour in palette(classes).tolist()]
 
 
 def curve_charts(rows: Sequence[Row]) -> list[dict[str, Any]]:

@@ -34,6 +34,7 @@ class Bar:
     high: float | None = None
     ceiling: float | None = None
     note: str = ""
+    swatch: str | None = None  # a colour "#rrggbb" instead of the state's mark; "" for neither
 
 
 @dataclass(frozen=True)
@@ -115,7 +116,7 @@ def bars(rows: Sequence[Bar], chance: float | None, title: str) -> Markup:
     for index, bar in enumerate(rows):
         y = top + row * index
         shapes.append(f'<rect class="track" x="{left}" y="{y + 19:.1f}" width="{right - left}" height="11"/>')
-        words.append(mark(bar.state, left + 6, y + 10) + _text(left + 17, y + 14, bar.name))
+        words.append(_key(bar, left, y) + _text(left + (1 if bar.swatch == "" else 17), y + 14, bar.name))
         if bar.score is None:
             words.append(_text(right + 6, y + 29, "no score", extra=' class="quiet"'))
             continue
@@ -138,6 +139,13 @@ def bars(rows: Sequence[Bar], chance: float | None, title: str) -> Markup:
         if note:
             words.append(_text(right, y + 14, note, "end", ' class="quiet"'))
     return _svg(bottom + 4, title, shapes + words)
+
+
+def _key(bar: Bar, x: float, y: float) -> str:
+    if bar.swatch is None:
+        return mark(bar.state, x + 6, y + 10)
+    square = f'<rect class="key" x="{x + 1:.1f}" y="{y + 4:.1f}" width="11" height="11"'
+    return square + f' style="fill:{escape(bar.swatch)}"/>' if bar.swatch else ""
 
 
 def _frame(top: float, bottom: float, left: float, right: float, y_ticks: Sequence[tuple[float, str]]) -> list[str]:
