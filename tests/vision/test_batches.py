@@ -139,6 +139,14 @@ def test_a_broken_example_is_one_sentence(workers: int) -> None:
         list(batches(Noise(label=3), AUGMENTATION, batch=3, updates=range(3), workers=workers))
 
 
+def test_examples_that_cannot_be_handed_over_are_said() -> None:
+    class Local(Noise):
+        pass
+
+    with pytest.raises(ValueError, match=r"cannot be handed to loader processes .*--workers 0"):
+        list(batches(Local(), AUGMENTATION, batch=3, updates=range(3), workers=1))
+
+
 def test_sizes_that_cannot_be_are_said() -> None:
     with pytest.raises(ValueError, match="a batch of 8 was asked for, but there are 7 examples: make it 7 or smaller"):
         read(batch=8)

@@ -13,8 +13,10 @@ Left out: examples drawn by class, repeated augmentation, and reading ahead with
 
 import functools
 import multiprocessing
+import pickle
 import signal
 import sys
+import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
 
@@ -207,8 +209,14 @@ def _load(dataset: Dataset[Any], keys: Iterator[Any], workers: int, pin: bool) -
         multiprocessing_context=_context() if workers else None,
         generator=torch.Generator(),  # or it would draw from the global one
     )
-    with keep_interrupts_back():  # Ctrl-C is for the process that trains
-        iterator = iter(loader)
+    with keep_interrupts_back(), warnings.catch_warnings(action="ignore"):  # Ctrl-C is for the process that trains
+        try:
+            iterator = iter(loader)
+        except (TypeError, AttributeError, pickle.PicklingError) as error:
+            raise ValueError(
+                f"these examples cannot be handed to loader processes ({error}): read them without (--workers 0), or"
+                " define them at the top of a module"
+            ) from None
     try:
         for item in iterator:
             if isinstance(item, str):

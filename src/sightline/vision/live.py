@@ -19,9 +19,9 @@ class Line:
         self.steps, self.clock = steps, clock
         self.begun = clock()
         self.first: int | None = None  # the step before the first that is shown: a resumed run has some behind it
-        self.known: dict[str, float] = {}
+        self.known: dict[str, float | int] = {}
 
-    def words(self, step: int, row: Mapping[str, float] | None) -> str:
+    def words(self, step: int, row: Mapping[str, float | int] | None) -> str:
         """The line after a step, whose row may be new."""
         self.known |= {} if row is None else row
         self.first = step - 1 if self.first is None else self.first
@@ -36,7 +36,7 @@ class Line:
 
 
 @contextmanager
-def live(steps: int) -> Iterator[Callable[[int, Mapping[str, float] | None], None]]:
+def live(steps: int) -> Iterator[Callable[[int, Mapping[str, float | int] | None], None]]:
     """Call what is yielded after every step; it shows what is new."""
     from rich.console import Console
     from rich.progress import BarColumn, Progress, TextColumn
@@ -44,7 +44,7 @@ def live(steps: int) -> Iterator[Callable[[int, Mapping[str, float] | None], Non
     console, line = Console(), Line(steps)
     if not console.is_terminal:
 
-        def write(step: int, row: Mapping[str, float] | None) -> None:
+        def write(step: int, row: Mapping[str, float | int] | None) -> None:
             words = line.words(step, row)
             if row is not None:
                 print(words, flush=True)

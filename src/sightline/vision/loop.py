@@ -24,7 +24,7 @@ from sightline.vision.scores import SCORE, evaluate
 from sightline.vision.totals import Totals
 from sightline.vision.train import Learner, Update, train
 
-Row = dict[str, float]
+Row = dict[str, float | int]
 
 
 @dataclass(frozen=True)
@@ -128,7 +128,7 @@ def _row(
     return row
 
 
-def _evaluate(learner: Learner, other: Examples, preparation: Preparation, workers: int) -> Row:
+def _evaluate(learner: Learner, other: Examples, preparation: Preparation, workers: int) -> dict[str, float]:
     try:
         return evaluate(learner, other, preparation, batch=learner.recipe.batch, workers=workers)
     except RuntimeError as error:

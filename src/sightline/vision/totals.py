@@ -25,7 +25,7 @@ class Totals:
         self.sums: dict[str, Tensor] = {}
         self.updates = 0
         self.seconds, self.learning = 0.0, 0.0  # of the whole run; of learning since the last row
-        self.best: dict[str, float] = {}  # the highest score and its step
+        self.best: dict[str, float | int] = {}  # the highest score and its step
         self.bad = torch.tensor(math.inf, device=learner.device, dtype=torch.float64)
         self._clock = time.perf_counter()
 
@@ -50,11 +50,15 @@ class Totals:
         first = -float(greatest(-self.bad))
         return None if first == math.inf else int(first)
 
-    def row(self, update: Update, examples: int) -> dict[str, float]:
+    def row(self, update: Update, examples: int) -> dict[str, float | int]:
         """The means since the last row, over all processes; the sums begin anew."""
         sums = self._gathered()
         batch = self.learner.recipe.batch
-        row = {"step": update.step, "epoch": update.step * batch / examples, "loss": sum(sums.values()) / self.updates}
+        row: dict[str, float | int] = {
+            "step": update.step,
+            "epoch": update.step * batch / examples,
+            "loss": sum(sums.values()) / self.updates,
+        }
         row |= {name: value / self.updates for name, value in sums.items()} if len(sums) > 1 else {}
         row |= {"learning_rate": update.rate, "images_per_second": batch * self.updates / max(self.learning, 1e-9)}
         self.sums, self.updates, self.learning = {}, 0, 0.0
