@@ -13,11 +13,13 @@ from torch import Tensor, nn
 
 from sightline.vision.augment import normalise
 from sightline.vision.examples import Example
+from sightline.vision.memory import is_full
 from sightline.vision.palette import palette
 from sightline.vision.pictures import Picture, Tile, heat, mask_png, overlay, paint, png, scaled
 from sightline.vision.predict import OVERLAP, class_probabilities, probabilities
-from sightline.vision.prepare import Preparation, prepare
+from sightline.vision.prepare import prepare
 from sightline.vision.runs import LoadedRun
+from sightline.vision.settings import preparation_of
 from sightline.vision.why import least_certain, where_it_looks
 
 BEST = 5  # classes that a classification names
@@ -67,7 +69,7 @@ def segment_image(
             keep_on=None if window is None else "cpu",  # windows are for images too large for the device
         )[0]
 
-    said = what_fits(said_with, ways.window, (image.shape[1], image.shape[2]), shown.device)
+    said = within_memory(said_with, ways.window, (image.shape[1], image.shape[2]), shown.device)
     sure, mask = said.max(0)
     counts = mask.flatten().bincount(minlength=len(loaded.classes)).tolist()
     order = sorted(range(len(counts)), key=lambda index: -counts[index])
@@ -111,12 +113,12 @@ def classify_image(
 
 
 def prepared_to_classify(image: UInt8[Tensor, "3 h w"], loaded: LoadedRun) -> UInt8[Tensor, "3 y x"]:
-    """The middle of the image at the size at which the run was evaluated."""
-    preparation = Preparation(shorter_side=min(loaded.size), crop=loaded.size)
+    """The image as it is evaluated in training."""
+    preparation = preparation_of("classify", loaded.size, 1, loaded.ignore)
     return prepare(Example(image, torch.tensor(0)), preparation).image
 
 
-def what_fits(
+def within_memory(
     said_with: Callable[[int | None], Tensor], window: int | None, size: tuple[int, int], device: torch.device
 ) -> Tensor:
     """`said_with(window)`; where that runs out of memory, smaller windows are tried to be able to say what fits.
@@ -127,7 +129,7 @@ def what_fits(
     try:
         return said_with(window)
     except RuntimeError as error:  # PyTorch's OutOfMemoryError is one
-        if not out_of_memory(error):
+        if not is_full(error):
             raise
     whole = "in one piece" if window is None else f"by windows of {window} pixels"
     asked = f"an image of {size[0]} x {size[1]} pixels does not fit into the memory of {device} {whole}"
@@ -136,17 +138,12 @@ def what_fits(
         try:
             said_with(smaller)
         except RuntimeError as error:
-            if not out_of_memory(error):
+            if not is_full(error):
                 raise
             smaller //= 2
         else:
             raise ValueError(f"{asked}: --window {smaller} does")
     raise ValueError(f"{asked}, and neither do windows of 32: use another device (--device cpu)")
-
-
-def out_of_memory(error: RuntimeError) -> bool:
-    """Whether memory ran out, on any device."""
-    return isinstance(error, torch.OutOfMemoryError) or "can't allocate memory" in str(error)
 
 
 def likeliest(said: Float[Tensor, "k"], classes: Sequence[str], count: int) -> dict[str, float]:

@@ -10,6 +10,7 @@ Left out: comparing runs (`studies`), and what the network can see (`seeing`).
 import itertools
 import json
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,8 +18,10 @@ import torch
 from jaxtyping import Int
 from markupsafe import Markup
 from torch import Tensor
+from tyro.conf import Positional
 
 from sightline.run.config import read_config
+from sightline.run.device import choose_device
 from sightline.run.files import write_whole
 from sightline.run.folder import read_metrics
 from sightline.vision import svg_charts
@@ -43,6 +46,52 @@ SCORES = {  # what a row of metrics may say, and how a chart calls it; the first
 LOSSES = ("loss", "cross_entropy", "auxiliary", "dice", "category")
 
 Row = Mapping[str, Any]
+
+
+@dataclass(frozen=True)
+class Report:
+    """Settings of `sightline report`."""
+
+    run: Positional[Path]
+    """Folder of the run."""
+    data: str | None = None
+    """Folder of images, or package.module:object, that the network is judged by; by default the run's own data."""
+    split: str | None = None
+    """Part of the data; by default the one that the run was evaluated on."""
+    worst: int = 12
+    """How many of the worst examples the page shows."""
+    device: str = "auto"
+    """"auto", "cpu", "cuda", "cuda:1"."""
+    trust: bool = False
+    """Whether the run may import classes from outside of sightline, which runs their code."""
+
+
+def run(settings: Report) -> None:
+    """Judge a run by examples, write its page, and say where it is.
+
+    Raises:
+        FileNotFoundError: there is no run, or no checkpoint yet.
+        ValueError: it is no run of `sightline train`, or the data is not of its task and classes.
+    """
+    from sightline.vision.build import open_data  # the page itself needs no data
+
+    loaded, was = load_run(settings.run, trust=settings.trust), read_config(settings.run).get("data", {})
+    data, split = (was.get("data"), was.get("val")) if settings.data is None else (settings.data, settings.split)
+    split = split if settings.split is None else settings.split
+    if not data:
+        raise ValueError(f"the run in {settings.run} does not say what data it is of: name some (--data)")
+    examples = open_data(
+        data,
+        split or "val",
+        task=loaded.task,
+        layout=was.get("layout", "auto") if settings.data is None else "auto",
+        classes=loaded.classes,
+        ignore=loaded.ignore,
+        trust=settings.trust,
+    )
+    device = choose_device(settings.device)
+    page = write_report(settings.run, examples=examples, worst=settings.worst, device=device, trust=settings.trust)
+    print(f"wrote {page}")
 
 
 def write_report(
