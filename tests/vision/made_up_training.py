@@ -80,4 +80,4 @@ def recipe(steps: int = 3, batch: int = 5, losses: Losses = Losses(), **changes:
 
 
 EVERYTHING = Losses(smoothing=0.1, dice=0.5, category=0.3, class_weights=(1.0, 3.0, 1.0))
-EVERYTHING_HARD = dataclasses.replace(EVERYTHING, ohem=True, ohem_threshold=0.99)
+EVERYTHING_HARD = dataclasses.replace(EVERYTHING, ohem=True, ohem_threshold=0.4, ohem_least=8)
