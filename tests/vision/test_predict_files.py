@@ -173,6 +173,26 @@ def test_a_full_disk_stops_at_once(folder, tmp_path, monkeypatch):
         run(Predict(folder, (tmp_path / "a.png",)))
 
 
+def test_the_sheet_shows_the_least_certain_first_and_says_how_many_it_leaves_out(folder, tmp_path, monkeypatch):
+    shown = {}
+
+    def sheet(title, tiles, **options):
+        shown.update(options, title=title, names=[tile.heading for tile in tiles])
+        return np.zeros((4, 4, 3), np.uint8)
+
+    monkeypatch.setattr(predict_files, "contact_sheet", sheet)
+    monkeypatch.setattr(predict_files, "SHOWN", 2)
+    for name, spread in (("sure", 120), ("doubtful", 1), ("middling", 10)):
+        pixels = np.full((16, 20, 3), 128, np.uint8)
+        pixels[..., 1] += spread
+        (tmp_path / "in").mkdir(exist_ok=True)
+        Image.fromarray(pixels).save(tmp_path / "in" / f"{name}.png")
+    run(Predict(folder, (tmp_path / "in",), explain=False))
+    assert shown["names"] == ["doubtful", "middling"]
+    assert "the 2 least certain of 3 images" in shown["title"]
+    assert shown["legend"] == [("green", tuple(palette(CLASSES)[1].tolist()))]  # the one class that occurs
+
+
 def test_the_words_of_a_command_line(tmp_path):
     words = ["runs/mine", "a.png", "photos", "--flip", "--why", "3", "4", "--scales", "0.5", "1", "--window", "512"]
     found = tyro.cli(Predict, args=words)

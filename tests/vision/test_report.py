@@ -129,13 +129,13 @@ def test_the_matrix_is_divided_by_rows_and_shows_the_classes_with_mistakes():
 
 
 def test_what_no_thinking_would_score_is_right():
-    matrix = torch.tensor([[60, 20], [10, 10]])
+    matrix = torch.tensor([[60, 20, 0], [10, 10, 0], [0, 0, 0]])  # the third class is absent
     blind = torch.tensor([[80, 0], [20, 0]])
     expected = (blind.diagonal() / (blind.sum(0) + blind.sum(1) - blind.diagonal())).mean()
-    assert facts(report.Judgement(matrix, 1, 1, (), 255), ("a", "b"), "segment")[-1] == (
+    assert facts(report.Judgement(matrix, 1, 1, (), 255), ("a", "b", "c"), "segment")[-1] == (
         f"Answering a everywhere would score {expected:.3f}."
     )
-    assert "would score 0.800" in facts(report.Judgement(matrix, 1, 1, (), 255), ("a", "b"), "classify")[-1]
+    assert "would score 0.800" in facts(report.Judgement(matrix, 1, 1, (), 255), ("a", "b", "c"), "classify")[-1]
 
 
 def test_long_curves_are_averaged_and_keep_their_end():
