@@ -3,6 +3,8 @@
 import html
 import json
 import re
+import sys
+import types
 import xml.etree.ElementTree as ElementTree
 
 import pytest
@@ -10,7 +12,16 @@ import torch
 from tests.vision.made_up_run import CLASSES, Mistaken, loaded, write_run
 
 from sightline.vision import report
-from sightline.vision.report import chosen_classes, class_bars, confusion_rows, facts, said, thinned, write_report
+from sightline.vision.report import (
+    Report,
+    chosen_classes,
+    class_bars,
+    confusion_rows,
+    facts,
+    said,
+    thinned,
+    write_report,
+)
 
 
 @pytest.fixture
@@ -102,6 +113,33 @@ def test_a_folder_that_is_no_run_is_one_sentence(tmp_path):
         write_report(tmp_path)
     (tmp_path / "config.json").write_text("{}")
     assert "There is no score yet." in write_report(tmp_path).read_text()
+
+
+def test_the_command_judges_by_the_runs_own_data_or_by_other(tmp_path, monkeypatch, capsys):
+    asked = []
+
+    def open_data(data, split, **options):
+        asked.append((data, split, options["layout"], options["task"], options["classes"], options["ignore"]))
+        return Mistaken()
+
+    monkeypatch.setitem(sys.modules, "sightline.vision.build", types.SimpleNamespace(open_data=open_data))
+    monkeypatch.setattr(report, "load_run", lambda folder, trust: loaded(folder))
+    folder = write_run(tmp_path / "run")
+    with pytest.raises(ValueError, match="does not say what data it is of: name some"):
+        report.run(Report(folder))
+    config = json.loads((folder / "config.json").read_text())
+    config["data"] = {"data": "images", "layout": "voc", "val": "minival"}
+    (folder / "config.json").write_text(json.dumps(config))
+    report.run(Report(folder))
+    report.run(Report(folder, split="test"))
+    report.run(Report(folder, data="others"))
+    assert asked == [
+        ("images", "minival", "voc", "segment", CLASSES, 255),
+        ("images", "test", "voc", "segment", CLASSES, 255),
+        ("others", "val", "auto", "segment", CLASSES, 255),
+    ]
+    assert capsys.readouterr().out == f"wrote {folder / 'report.html'}\n" * 3
+    assert "3 of 4 images have a mistake" in words_of((folder / "report.html").read_text())
 
 
 def test_bars_stand_worst_first_with_shares_and_absent_classes_last():
