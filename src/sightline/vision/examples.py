@@ -1,8 +1,8 @@
 """What a data set is: examples by number, each an image with its target; any object that keeps this contract will do.
 
-Nothing is registered and nothing is subclassed: `vision.check.check_examples` says what is wrong with your own. The same
-index gives the same example always, in any process: whatever is random about training (order, crops, flips) happens
-outside, so that a resumed run sees what an uninterrupted one would have seen.
+Nothing is registered and nothing is subclassed: `check_examples` says what is wrong with your own. The same index gives
+the same example always, in any process: whatever is random about training (order, crops, flips) happens outside, so
+that a resumed run sees what an uninterrupted one would have seen.
 
 Left out: streams without a length, several targets per image, boxes.
 """

@@ -1,13 +1,13 @@
 """Drawn shapes with exact masks: images to segment that need no download, of any size.
 
 Each pixel's centre is inside a shape or not, by an inequality; the same answer paints the image and the mask, so they
-agree to the pixel, without soft edges. Later shapes lie on earlier ones. Colours and textures are drawn for every shape anew
-and say nothing about its class: only its outline does.
+agree to the pixel, without soft edges. Later shapes lie on earlier ones. Colours and textures are drawn for every shape
+anew and say nothing about its class: only its outline does.
 
     python -m sightline.vision.shapes OUT --train 200 --val 50
 
-writes them as a folder of images and masks. The same (seed, split, index) gives the same example in every process; other
-versions of NumPy may draw others.
+writes them as a folder of images and masks. The same (seed, split, index) gives the same example in every process;
+other versions of NumPy may draw others.
 
 Left out: soft edges, perspective, shadows.
 """
@@ -103,11 +103,11 @@ class Shapes:
         random = random_of(self.seed, self.split, within(index, self.count))
         scene = _draw_scene(random, size)
         colours = _draw_colours(random, len(scene) + 1)
-        image = _draw_texture(random, size, colours[0])
+        image = _draw_texture(random, size, colours[0], *np.ogrid[: size[0], : size[1]])
         mask = np.zeros(size, np.int64)
         for shape, colour in zip(scene, colours[1:], strict=True):
             where = inside(shape, size)
-            image[where] = _draw_texture(random, size, colour)[where]
+            image[where] = _draw_texture(random, size, colour, *where.nonzero())
             mask[where] = self.classes.index(shape.kind)
         image = (image + random.uniform(-8, 8, image.shape)).clip(0, 255).round().astype(np.uint8)
         return Example(torch.from_numpy(image).permute(2, 0, 1).contiguous(), torch.from_numpy(mask))
@@ -132,7 +132,7 @@ def _draw_scene(random: np.random.Generator, size: tuple[int, int]) -> tuple[Sha
 
 
 def _draw_colours(random: np.random.Generator, count: int) -> Float[np.ndarray, "n 3"]:
-    """Colours in [0, 255], each the farthest of some random ones from all before it, so that a person tells them apart."""
+    """Colours in [0, 255]: each the farthest of some random ones from all before it, so that a person sees the edge."""
     chosen = [random.uniform(0, 255, 3)]
     while len(chosen) < count:
         candidates = random.uniform(0, 255, (12, 3))
@@ -141,16 +141,26 @@ def _draw_colours(random: np.random.Generator, count: int) -> Float[np.ndarray, 
     return np.array(chosen)
 
 
-def _draw_texture(random: np.random.Generator, size: tuple[int, int], colour: np.ndarray) -> Float[np.ndarray, "h w 3"]:
-    """A plane of one colour, a slope, stripes, squares or waves of two near colours."""
+def _draw_texture(
+    random: np.random.Generator, size: tuple[int, int], colour: np.ndarray, y: np.ndarray, x: np.ndarray
+) -> Float[np.ndarray, "*p 3"]:
+    """One colour, a slope, stripes, squares or waves of two near colours, at the pixels (y, x)."""
     pattern, angle, phase = int(random.random() * 5), math.tau * random.random(), math.tau * random.random()
     wave = min(size) * (0.06 + 0.14 * random.random())  # pixels from crest to crest
-    y, x = np.mgrid[: size[0], : size[1]]
-    along = x * math.cos(angle) + y * math.sin(angle)
-    across = y * math.cos(angle) - x * math.sin(angle)
-    one, other = np.sin(along * math.tau / wave + phase), np.sin(across * math.tau / wave + phase)
-    height = (np.zeros(size), along / max(size), np.sign(one), np.sign(one * other), (one + other) / 2)[pattern]
-    return colour + height[..., None] * random.uniform(-28, 28, 3)
+    swing = random.uniform(-28, 28, 3)
+    along, across = x * math.cos(angle) + y * math.sin(angle), y * math.cos(angle) - x * math.sin(angle)
+    if pattern == 0:
+        height = np.zeros(along.shape)
+    elif pattern == 1:
+        height = along / max(size)
+    else:
+        height = np.sin(along * (math.tau / wave) + phase)
+        if pattern > 2:
+            other = np.sin(across * (math.tau / wave) + phase)
+            height = height * other if pattern == 3 else (height + other) / 2
+        if pattern < 4:
+            height = np.sign(height)
+    return colour + height[..., None] * swing
 
 
 def write_folder(
@@ -179,7 +189,8 @@ def write_folder(
             images, masks = folder / "images" / part.split, folder / "masks" / part.split
             images.mkdir(parents=True)
             masks.mkdir(parents=True)
-            for index, (image, mask) in enumerate(part):
+            for index in range(len(part)):
+                image, mask = part[index]
                 Image.fromarray(image.permute(1, 2, 0).numpy()).save(images / f"{index:05d}.png")
                 Image.fromarray(mask.to(torch.uint8).numpy()).save(masks / f"{index:05d}.png")
         (folder / "classes.txt").write_text("".join(f"{name}\n" for name in Shapes.classes))
