@@ -3,31 +3,21 @@ convolutions, joined with the encoder's map, and a classifier per pixel.
 
 The published code differs from the paper in three points, and this file follows the code: a factor `gamma` on the
 attention, a 3 x 3 convolution where the paper has a 1 x 1, and norms with leaky ReLUs in the head. The state dict has
-the published names (`head.conva`, `head.cca`, `head.convb`, `head.bottleneck`, `dsn`); `from_published` translates the
-rest.
+the published names inside the head (`conva`, `cca`, `convb`, `bottleneck`); `weights.py` loads published files.
 
-Left out: the category consistent loss, and the in-place norm itself.
+Left out: the category-consistent loss (`vision/category_consistent.py`), and the in-place norm itself.
 """
 
-from collections.abc import Mapping
-
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from sightline.layers.convolution import make_norm
 from sightline.layers.criss_cross import CrissCross, run_passes, weights_of_passes
-from sightline.models.encoder import Encoder, maps_of
-from sightline.ops.arguments import choose
-from sightline.ops.patterns import Pattern, criss_cross, everything
-
-SLOPE = 0.01  # of the leaky ReLU inside the published norm
-
-
-def _activation(name: str) -> nn.Module:
-    choose("activation", name, ("leaky_relu", "relu"))
-    return nn.LeakyReLU(SLOPE, inplace=True) if name == "leaky_relu" else nn.ReLU(inplace=True)
+from sightline.models.encoder import Encoder, map_widths
+from sightline.models.heads import ConvolutionHead, make_activation, quarter
+from sightline.models.segmenter import Segmenter
+from sightline.ops.patterns import Pattern, criss_cross, everything, window
 
 
 class CrissCrossHead(nn.Module):
@@ -39,7 +29,7 @@ class CrissCrossHead(nn.Module):
         channels: width of the encoder's map.
         classes: number of classes.
         inner: width of the attention; a quarter of the channels where None.
-        recurrence: number of passes with the same weights.
+        recurrence: number of passes with the same weights; 0 leaves the attention out and keeps the convolutions.
         reduction: queries and keys have `inner // reduction` channels.
         norm: "batch", "group" or "none".
         activation: "leaky_relu", as in the published code's norm, or "relu", as in other ports.
@@ -59,104 +49,93 @@ class CrissCrossHead(nn.Module):
         dropout: float = 0.1,
     ) -> None:
         super().__init__()
-        if recurrence < 1:
-            raise ValueError(f"recurrent criss-cross attention needs at least one pass, got recurrence={recurrence}")
-        width = max(channels // 4, 1) if inner is None else inner
-        self.channels, self.recurrence = channels, recurrence
+        if recurrence < 0:
+            raise ValueError(
+                f"recurrent criss-cross attention has a number of passes, 0 for none, got recurrence={recurrence}"
+            )
+        width = quarter(channels, inner)
+        self.channels, self.classes, self.recurrence = channels, classes, recurrence
 
         def convolution(inputs: int) -> list[nn.Module]:
             return [nn.Conv2d(inputs, width, 3, padding=1, bias=False), make_norm(norm, width)]
 
-        self.conva = nn.Sequential(*convolution(channels), _activation(activation))
-        self.cca = CrissCross(width, reduction)
-        self.convb = nn.Sequential(*convolution(width), _activation(activation))
+        self.conva = nn.Sequential(*convolution(channels), make_activation(activation))
+        self.cca = CrissCross(width, reduction) if recurrence else None
+        self.convb = nn.Sequential(*convolution(width), make_activation(activation))
         # Activation and dropout share a place, so that the classifier keeps its published number, 3.
-        last = nn.Sequential(_activation(activation), nn.Dropout2d(dropout))
+        last = nn.Sequential(make_activation(activation), nn.Dropout2d(dropout))
         self.bottleneck = nn.Sequential(*convolution(channels + width), last, nn.Conv2d(width, classes, 1))
+
+    @property
+    def passes(self) -> list[CrissCross]:
+        """The attention layers in the order in which they are run: one layer, `recurrence` times."""
+        return [] if self.cca is None else [self.cca] * self.recurrence
 
     @property
     def pattern(self) -> Pattern:
         """Where a position may look in the attention, all passes together."""
-        return criss_cross if self.recurrence == 1 else everything
+        return {0: window(1), 1: criss_cross}.get(self.recurrence, everything)
+
+    def features(self, x: Float[Tensor, "b channels y x"]) -> Float[Tensor, "b inner y x"]:
+        """What the last pass returns."""
+        return run_passes(self.passes, self.conva(x))
+
+    def classify(
+        self, x: Float[Tensor, "b channels y x"], features: Float[Tensor, "b inner y x"]
+    ) -> Float[Tensor, "b k y x"]:
+        """Logits from the encoder's map and the features."""
+        return self.bottleneck(torch.cat([x, self.convb(features)], 1))
 
     def forward(self, x: Float[Tensor, "b channels y x"]) -> Float[Tensor, "b k y x"]:
         """Logits on the map."""
-        out = run_passes([self.cca] * self.recurrence, self.conva(x))
-        return self.bottleneck(torch.cat([x, self.convb(out)], 1))
+        return self.classify(x, self.features(x))
 
     def weights(
         self, x: Float[Tensor, "b channels y x"], query: tuple[int, int], *, residual: bool = False
     ) -> Float[Tensor, "b y x"]:
-        """Where one position looks through all passes, as in `RecurrentCrissCross.weights`."""
-        return weights_of_passes([self.cca] * self.recurrence, self.conva(x), query, residual=residual)
+        """Where one position looks through all passes, as in `RecurrentCrissCross.weights`.
+
+        Raises:
+            ValueError: the head was built with no pass.
+        """
+        if not self.passes:
+            raise ValueError("this head was built with recurrence=0: it has no attention that could look anywhere")
+        return weights_of_passes(self.passes, self.conva(x), query, residual=residual)
 
 
-class CCNet(nn.Module):
-    """An encoder, the criss-cross head and, for training, an auxiliary head on the stage before the last.
+def ccnet(
+    encoder: Encoder,
+    classes: int,
+    *,
+    auxiliary: bool = True,
+    recurrence: int = 2,
+    inner: int | None = None,
+    norm: str = "batch",
+    activation: str = "leaky_relu",
+) -> Segmenter:
+    """CCNet as published: the criss-cross head, an auxiliary head on the stage before the last, corners on corners.
 
     Args:
         encoder: published: `ResNet(101, output_stride=8, stem="deep", dilate_first=True)`.
         classes: number of classes.
-        auxiliary_channels: width of the stage before the last, where the auxiliary head `dsn` stands; 0 for none. The
-            encoder then needs `.maps`.
-        recurrence: as in `CrissCrossHead`, and so are the others.
+        auxiliary: whether the auxiliary head is there; the encoder then needs `.maps`.
+        recurrence: as in `CrissCrossHead`, and so are the others; they hold for both heads.
         inner: as there.
         norm: as there.
         activation: as there.
     """
-
-    def __init__(
-        self,
-        encoder: Encoder,
-        classes: int,
-        *,
-        auxiliary_channels: int = 0,
-        recurrence: int = 2,
-        inner: int | None = None,
-        norm: str = "batch",
-        activation: str = "leaky_relu",
-    ) -> None:
-        super().__init__()
-        self.encoder = encoder
-        self.head = CrissCrossHead(
-            encoder.channels, classes, inner=inner, recurrence=recurrence, norm=norm, activation=activation
+    width = quarter(encoder.channels, inner)
+    head = CrissCrossHead(
+        encoder.channels, classes, inner=width, recurrence=recurrence, norm=norm, activation=activation
+    )
+    other = None
+    if auxiliary:
+        other = ConvolutionHead(
+            map_widths(encoder, getattr(encoder, "image_channels", 3))[-2],
+            classes,
+            inner=width,
+            norm=norm,
+            activation=activation,
+            bias=True,
         )
-        self.dsn: nn.Module | None = None
-        if auxiliary_channels:
-            width = max(encoder.channels // 4, 1) if inner is None else inner
-            self.dsn = nn.Sequential(
-                nn.Conv2d(auxiliary_channels, width, 3, padding=1),  # with a bias, unlike the head, as published
-                make_norm(norm, width),
-                nn.Sequential(_activation(activation), nn.Dropout2d(0.1)),
-                nn.Conv2d(width, classes, 1),
-            )
-
-    def forward(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k h w"]:
-        """Logits of every pixel."""
-        return _grow(self.head(self.encoder(image)), image)
-
-    def with_auxiliary(self, image: Float[Tensor, "b c h w"]) -> tuple[Tensor, Tensor]:
-        """Logits of every pixel from the head and from the auxiliary head, `[b, classes, h, w]` each."""
-        if self.dsn is None:
-            raise ValueError("this CCNet has no auxiliary head: build it with auxiliary_channels=")
-        *_, before, last = maps_of(self.encoder, image)
-        return _grow(self.head(last), image), _grow(self.dsn(before), image)
-
-
-def _grow(logits: Tensor, image: Tensor) -> Tensor:
-    return F.interpolate(logits, size=image.shape[2:], mode="bilinear", align_corners=True)
-
-
-def from_published(state: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    """Translate a state dict of the published code into one for `CCNet`.
-
-    The backbone's entries move below `encoder.`, a wrapper's `module.` goes, and every norm weight w becomes |w| +
-    1e-5: that is what the published in-place norm computes with, whatever sign it stores.
-    """
-    out = {}
-    for name, tensor in state.items():
-        name = name.removeprefix("module.")
-        norm = name.endswith(".weight") and tensor.dim() == 1  # no other layer has a weight of one axis
-        where = name if name.startswith(("head.", "dsn.")) else f"encoder.{name}"
-        out[where] = tensor.abs() + 1e-5 if norm else tensor
-    return out
+    return Segmenter(encoder, head, auxiliary=other, align_corners=True)

@@ -10,8 +10,9 @@ Left out: a base class. Any module with the members below is an encoder.
 
 from typing import Protocol, runtime_checkable
 
+import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 
 
 @runtime_checkable
@@ -34,6 +35,33 @@ def maps_of(encoder: Encoder, image: Float[Tensor, "b c h w"]) -> list[Tensor]:
     """The encoder's stages, shallow to deep; its only map where it names none."""
     maps = getattr(encoder, "maps", None)
     return [encoder(image)] if maps is None else maps(image)
+
+
+def map_widths(encoder: nn.Module, image_channels: int = 3) -> list[int]:
+    """The channels of the encoder's stages, shallow to deep, found by showing it a small black image.
+
+    The encoder's mode, random state and statistics are as before afterwards.
+
+    Raises:
+        ValueError: it takes none of the sizes tried.
+    """
+    like = next((p for p in encoder.parameters() if p.is_floating_point()), torch.zeros(()))
+    side = getattr(encoder, "stride", 1)
+    modes = {module: module.training for module in encoder.modules()}
+    encoder.eval()
+    refused: ValueError | None = None
+    try:
+        with torch.no_grad():
+            for pixels in (side, 64, 2 * side, 224):
+                image = torch.zeros(1, image_channels, pixels, pixels, dtype=like.dtype, device=like.device)
+                try:
+                    return [one.shape[1] for one in maps_of(encoder, image)]  # type: ignore[arg-type]
+                except ValueError as error:
+                    refused = error
+    finally:
+        for module, mode in modes.items():
+            module.training = mode
+    raise ValueError(f"the encoder takes none of the images tried: {refused}") from refused
 
 
 def summary_of(encoder: Encoder, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b channels"]:
