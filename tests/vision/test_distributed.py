@@ -21,6 +21,7 @@ from sightline.run.processes import (
     same_everywhere,
     wait_for_all,
 )
+from sightline.vision.examples import Example
 from sightline.vision.loop import Data, Every, fit
 from sightline.vision.prepare import Preparation
 from sightline.vision.recipes import Losses, Recipe
@@ -32,6 +33,18 @@ RECIPES: dict[str, Recipe] = {
     "every loss, uneven parts": recipe(losses=EVERYTHING, accumulate=2, average=0.9, clip=0.5),
     "hard pixels": recipe(losses=EVERYTHING_HARD),
 }
+
+
+class Watched(Halves):
+    """Remembers what was read, in this process."""
+
+    @property
+    def read(self) -> list[int]:
+        return self.__dict__.setdefault("_read", [])
+
+    def __getitem__(self, index: int) -> Example:
+        self.read.append(index)
+        return super().__getitem__(index)
 
 
 def trained(rules: Recipe, different: bool = False) -> dict[str, torch.Tensor]:
@@ -79,6 +92,9 @@ def in_two_processes(rank: int, folder: str, port: int) -> None:
             for m in Learner(toy(), recipe(), task="segment", classes=3).network.modules()
         )
         out["ended"] = [fitted(Path(folder) / "stopped", stop_at=2), fitted(Path(folder) / "stopped", resume=True)]
+        watched = Watched(7)
+        evaluate(Learner(toy(), recipe(), task="segment", classes=3), watched, Preparation())
+        out["read"] = watched.read
         out["stopped"] = fitted(Path(folder) / "other", stop_at=2)
         out["sum"], out["max"] = add_up(torch.tensor(float(rank + 1))), greatest(torch.tensor([rank, -rank]))
         out["same"] = same_everywhere({"from": rank})
@@ -132,6 +148,10 @@ def test_sums_over_processes(parts: tuple[list[dict[str, Any]], Path]) -> None:
         assert part["same"] == {"from": 0}
         assert part["one sided"].tolist() == [[1.0]]
         assert part["none"]
+
+
+def test_each_evaluates_its_share(parts: tuple[list[dict[str, Any]], Path]) -> None:
+    assert [part["read"] for part in parts[0]] == [[0, 2, 4, 6], [1, 3, 5]]
 
 
 def test_alone_nothing_is_done() -> None:

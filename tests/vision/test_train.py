@@ -20,6 +20,7 @@ from sightline.vision.metrics import confusion_matrix, mean_iou
 from sightline.vision.prepare import Preparation, prepare
 from sightline.vision.recipes import Losses, adamw_cosine
 from sightline.vision.scores import evaluate
+from sightline.vision.totals import Totals
 from sightline.vision.train import Learner, train
 
 
@@ -144,6 +145,34 @@ def test_stopped_in_an_epoch_and_resumed_is_never_stopped(
     assert rows(tmp_path / "run") == rows(there)
     weights = "checkpoint/weights.safetensors"
     assert (tmp_path / "run" / weights).read_bytes() == (there / weights).read_bytes()
+
+
+def test_a_caller_may_draw_random_numbers_between_updates() -> None:
+    quiet, disturbed = (learner(toy(dropout=0.5), recipe(4)) for _ in range(2))
+    after(quiet)
+    for _ in train(disturbed, Halves(), AUGMENTATION):
+        torch.rand(7)
+    close(disturbed.network.state_dict(), quiet.network.state_dict(), 0)
+    close_not = learner(toy(dropout=0.5), recipe(4), seed=1)
+    after(close_not)
+    assert not torch.equal(close_not.network.first.weight, quiet.network.first.weight)
+
+
+def test_totals_go_on_from_their_state() -> None:
+    made = learner(toy(dtype=torch.float32), recipe(3))
+    totals, resumed = Totals(made), Totals(made)
+    updates = list(train(made, Halves(), AUGMENTATION))
+    for update in updates[:2]:
+        totals.add(update)
+    assert totals.remember(0.7, 2) == 0.7
+    resumed.restore(totals.state())
+    for one in (totals, resumed):
+        one.add(updates[2])
+        assert one.remember(0.5, 3) == 0.7
+    assert resumed.seconds >= totals.state()["seconds"] - 1
+    clocks = {"images_per_second"}
+    rows = [{k: v for k, v in one.row(updates[2], 10).items() if k not in clocks} for one in (totals, resumed)]
+    assert rows[0] == rows[1]
 
 
 def test_rows_say_what_happened(uninterrupted: tuple[Learner, Path]) -> None:
