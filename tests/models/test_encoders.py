@@ -36,7 +36,7 @@ def parameters(build: Callable[[], nn.Module]) -> int:
         lambda: UNet(width=8, levels=2, growth=2, norm="group"),
         lambda: VisionTransformer(Size(16, 3, 2), image_size=(32, 64), patch=8),
         lambda: VisionTransformer(Size(16, 5, 4), image_size=(64, 64), patch=16, registers=3, class_token=False),
-        lambda: VisionTransformer(Size(16, 1, 4), patch=16, table=False, layer_scale=1e-4),
+        lambda: VisionTransformer(Size(16, 1, 4), patch=16, table="none", layer_scale=1e-4),
     ],
 )
 def test_encoders_keep_the_contract(encoder: Callable[[], nn.Module]) -> None:

@@ -53,9 +53,9 @@ def oracle(network: VisionTransformer, image: Tensor) -> Tensor:
     [
         {},
         {"registers": 3},
-        {"registers": 3, "table_has_prefix": False},
+        {"registers": 3, "table_prefix": "none"},
         {"class_token": False},
-        {"table": False},
+        {"table": "none"},
     ],
 )
 def test_it_equals_pytorchs_own_layers(options: dict[str, Any]) -> None:
@@ -81,7 +81,7 @@ def test_names_are_those_of_timm() -> None:
     assert set(state) == expected
     assert state["pos_embed"].shape == (1, 3 + 4, 8)
     without = VisionTransformer(
-        Size(8, 2, 2), image_size=(16, 16), patch=8, registers=2, table_has_prefix=False
+        Size(8, 2, 2), image_size=(16, 16), patch=8, registers=2, table_prefix="none"
     ).state_dict()
     assert without["pos_embed"].shape == (1, 4, 8)
 

@@ -2,8 +2,8 @@
 equations 2 and 3), with layer scale (Touvron et al., 2021, https://arxiv.org/abs/2103.17239, equation 3) and stochastic
 depth (Huang et al., 2016, https://arxiv.org/abs/1603.09382) on request.
 
-Parameters are named as in timm: `norm1`, `attn`, `ls1`, `norm2`, `mlp.fc1`, `mlp.fc2`, `ls2`. Norms have eps 1e-6 and
-the MLP the exact GELU, as there.
+Parameters are named as in timm: `norm1`, `attn`, `ls1`, `norm2`, `mlp.fc1`, `mlp.fc2`, `ls2`. Norms have eps 1e-6
+unless told otherwise, and the MLP the exact GELU, as there.
 
 Left out: dropout, gated MLPs, parallel blocks.
 """
@@ -69,6 +69,7 @@ class TransformerBlock(nn.Module):
         layer_scale: start of the learned factors on both branches; None for none.
         drop_path: probability of leaving out a branch in training.
         position: as in `MultiHeadAttention`.
+        norm_eps: of both norms.
 
     Raises:
         ValueError: what `MultiHeadAttention` raises, or what is given is no `[b, n, channels]`.
@@ -85,12 +86,13 @@ class TransformerBlock(nn.Module):
         layer_scale: float | None = None,
         drop_path: float = 0.0,
         position: nn.Module | None = None,
+        norm_eps: float = 1e-6,
     ) -> None:
         super().__init__()
-        self.norm1 = nn.LayerNorm(channels, eps=1e-6)
+        self.norm1 = nn.LayerNorm(channels, eps=norm_eps)
         self.attn = MultiHeadAttention(channels, heads, position=position)
         self.ls1 = nn.Identity() if layer_scale is None else LayerScale(channels, layer_scale)
-        self.norm2 = nn.LayerNorm(channels, eps=1e-6)
+        self.norm2 = nn.LayerNorm(channels, eps=norm_eps)
         self.mlp = Mlp(channels, int(channels * mlp_ratio))
         self.ls2 = nn.Identity() if layer_scale is None else LayerScale(channels, layer_scale)
         self.drop_path = DropPath(drop_path)

@@ -10,6 +10,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sightline.layers.non_local import NonLocal
+from sightline.layers.recomputation import run_block
 from sightline.models.resnet import ResNet
 
 
@@ -39,13 +40,16 @@ class NonLocalNet(nn.Module):
     """A ResNet and the non-local blocks after some of its residual blocks: an encoder like the ResNet itself.
 
     Args:
-        resnet: the network to put them into; it is used, not copied.
+        resnet: the network to put them into; it is used, not copied. With `recompute` its blocks are run again in the
+            backward pass; the non-local blocks keep little anyway.
         blocks: 1, 5 or 10 as in the paper, or the places `(stage, block)` after which to put one.
         pairwise: as in `layers.non_local.NonLocal`, and so are the others.
         subsample: as there; the paper's larger networks use 2.
         pool: as there.
         scale: as there.
         zero_initialised: as there; **with it a new block changes nothing yet**.
+        recompute: whether what blocks of both kinds compute is made again in the backward pass instead of kept; also
+            where the ResNet was built so.
     """
 
     def __init__(
@@ -58,8 +62,10 @@ class NonLocalNet(nn.Module):
         pool: str = "after",
         scale: str = "none",
         zero_initialised: bool = True,
+        recompute: bool = False,
     ) -> None:
         super().__init__()
+        self.recompute = recompute or resnet.recompute
         self.resnet, self.channels, self.stride = resnet, resnet.channels, resnet.stride
         self.places = placement(resnet, blocks) if isinstance(blocks, int) else blocks
         self.non_local = nn.ModuleDict()
@@ -89,11 +95,11 @@ class NonLocalNet(nn.Module):
         for stage, blocks in enumerate(self.resnet.stages, 1):
             entered = {}
             for i, block in enumerate(blocks):
-                x = block(x)
+                x = self.resnet.run(block, x)
                 name = f"layer{stage}_{i}"
                 if name in self.non_local:
                     entered[name] = x
-                    x = self.non_local[name](x)
+                    x = run_block(self.non_local[name], x, recompute=self.recompute)
             out.append((x, entered))
         return out
 

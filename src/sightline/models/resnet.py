@@ -7,14 +7,19 @@ names are those of CCNet's backbone. Two conventions of dilation are in use, wit
 `replace_stride_with_dilation` keeps the first convolution of a dilated stage at the dilation before: the map then holds
 exactly the strided network's numbers, and those between. CCNet (and mmsegmentation's bottlenecks) dilate it as well.
 
-Left out: multi-grid, grouped convolutions.
+Left out: grouped convolutions.
 """
+
+import torch
+from collections.abc import Sequence
 
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from sightline.layers.convolution import make_norm
+from sightline.layers.recompute import recompute
+from sightline.layers.recomputation import run_block
 from sightline.layers.residual import BasicBlock, BottleneckBlock
 from sightline.models.encoder import check_image
 from sightline.ops.arguments import choose
@@ -44,6 +49,9 @@ class ResNet(nn.Module):
             width, as in mmsegmentation's ResNetV1c), "small" (one 3 x 3, no stride, for small images).
         norm: "batch", "group" or "none".
         classes: outputs of the classifier `fc`; 0 leaves it out.
+        multi_grid: what the blocks of the last stage multiply their dilation with, in turn (Chen et al., 2017, section
+            3.2; CCNet's is (1, 1, 1)).
+        recompute: whether blocks are run again in the backward pass, which saves memory (`layers/recompute.py`).
 
     Raises:
         ValueError: a depth, stem, norm or output stride that there is not.
@@ -60,6 +68,8 @@ class ResNet(nn.Module):
         stem: str = "plain",
         norm: str = "batch",
         classes: int = 0,
+        multi_grid: tuple[int, ...] = (1,),
+        recompute: bool = False,
     ) -> None:
         super().__init__()
         if depth not in BLOCKS:
@@ -70,7 +80,13 @@ class ResNet(nn.Module):
             raise ValueError(
                 f"under the stem '{stem}' output_stride is one of {', '.join(map(str, strides))}, got {output_stride}"
             )
+        if not multi_grid or any(rate < 1 for rate in multi_grid):
+            raise ValueError(f"a multi-grid is one or more unit rates of at least 1, got {tuple(multi_grid)}")
         self.image_channels, self.stride, self.stem_kind, self.classes = image_channels, output_stride, stem, classes
+        self.recompute = recompute
+        if not multi_grid or any(factor < 1 for factor in multi_grid):
+            raise ValueError(f"multi_grid holds one or more positive factors of the dilation, got {multi_grid}")
+        self.recompute = recompute
         block, counts = BLOCKS[depth]
         self.relu = nn.ReLU(inplace=True)
         inputs = self._make_stem(width, norm)
@@ -80,9 +96,19 @@ class ResNet(nn.Module):
             stride = 2 if stage > 0 and dilation == 1 else 1
             narrow = width * 2**stage
             begins = dilation if dilate_first or dilation == 1 else dilation // 2
-            blocks = [block(inputs, narrow, stride=stride, dilation=dilation, first_dilation=begins, norm=norm)]
+            grid = [multi_grid[i % len(multi_grid)] if stage == 3 else 1 for i in range(count)]
+            blocks = [
+                block(
+                    inputs,
+                    narrow,
+                    stride=stride,
+                    dilation=dilation * grid[0],
+                    first_dilation=begins * grid[0],
+                    norm=norm,
+                )
+            ]
             inputs = narrow * block.expansion
-            blocks += [block(inputs, narrow, dilation=dilation, norm=norm) for _ in range(count - 1)]
+            blocks += [block(inputs, narrow, dilation=dilation * factor, norm=norm) for factor in grid[1:]]
             stages.append(nn.Sequential(*blocks))
         self.layer1, self.layer2, self.layer3, self.layer4 = stages
         self.channels = self.widths[-1]
@@ -119,6 +145,10 @@ class ResNet(nn.Module):
             x = self.relu(self.bn3(self.conv3(x)))
         return F.max_pool2d(x, 3, 2, 1, ceil_mode=self.stem_kind == "deep")
 
+    def run(self, block: nn.Module, x: Float[Tensor, "b inputs h w"]) -> Float[Tensor, "b outputs y x"]:
+        """One residual block, run again in the backward pass if the network was built so."""
+        return recompute(block, x) if self.recompute and torch.is_grad_enabled() else block(x)
+
     @property
     def stages(self) -> list[nn.Sequential]:
         """The four stages in order; res2 to res5 in the papers."""
@@ -132,7 +162,8 @@ class ResNet(nn.Module):
         """The maps of the four stages."""
         x, out = self.stem(image), []
         for stage in self.stages:
-            x = stage(x)
+            for block in stage:
+                x = self.run(block, x)
             out.append(x)
         return out
 
