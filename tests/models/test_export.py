@@ -114,7 +114,7 @@ def test_a_file_that_answers_otherwise_is_said_and_not_written(tmp_path: Path) -
     file = tmp_path / "network.pt2"
     file.write_text("what was there before")
     with pytest.raises(
-        ValueError, match=r"for 1 images of 4 x 4 pixels it differs from the network by .*\[0, 0, 2, 3\]"
+        ValueError, match=r"for 1 x 4 x 4 \(images, height, width\) it differs from the network by .*\[0, 0, 2, 3\]"
     ):
         export_program(ChangesWhenItLeaves(0.01), file, size=SIZE)
     assert file.read_text() == "what was there before"

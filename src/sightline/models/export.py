@@ -196,7 +196,7 @@ def _difference(network: nn.Module, answer: Callable[[Tensor], Tensor], image: T
         ValueError: too far, or the file gives no answer.
     """
     b, h, w = _shape(image)
-    what = f"what was made of {title(network)} was not kept: for {b} images of {h} x {w} pixels it"
+    what = f"what was made of {title(network)} was not kept: for {b} x {h} x {w} (images, height, width) it"
     wanted = network(image).cpu()
     try:
         got = answer(image).detach().cpu()
