@@ -7,7 +7,8 @@ import pytest
 import torch
 from PIL import Image
 
-from sightline.vision.image_files import find_images, read_image
+from sightline.vision.image_files import find_images
+from sightline.vision.reading import read_image
 
 
 def draw(path, size=(5, 4), **options):

@@ -8,11 +8,6 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-import numpy as np
-import torch
-from jaxtyping import UInt8
-from torch import Tensor
-
 ENDINGS = (".bmp", ".gif", ".jpeg", ".jpg", ".pgm", ".png", ".ppm", ".tif", ".tiff", ".webp")
 
 
@@ -70,20 +65,3 @@ def _different(names: Sequence[str]) -> list[str]:
             wanted[i], number = f"{name}-{number}", number + 1
         taken.add(wanted[i])
     return wanted
-
-
-def read_image(path: Path) -> UInt8[Tensor, "3 h w"]:
-    """Red, green and blue of an image file, turned upright as its camera says.
-
-    Raises:
-        ValueError: it is broken, cut short or no image; the sentence names it.
-    """
-    from PIL import Image, ImageOps
-
-    try:
-        with Image.open(path) as file:
-            pixels = np.array(ImageOps.exif_transpose(file).convert("RGB"))
-    except (OSError, ValueError, SyntaxError, Image.DecompressionBombError) as error:
-        reason = "it is no image" if type(error).__name__ == "UnidentifiedImageError" else str(error)
-        raise ValueError(f"{path} cannot be read: {reason}") from error
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()

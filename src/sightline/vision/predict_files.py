@@ -22,12 +22,13 @@ from sightline.ops.arguments import choose
 from sightline.run.device import choose_device
 from sightline.run.files import said, write_whole
 from sightline.run.stop import stop_on_interrupt
-from sightline.vision.image_files import find_images, read_image
+from sightline.vision.image_files import find_images
 from sightline.vision.palette import palette
 from sightline.vision.pictures import TILE, Tile, contact_sheet, png
 from sightline.vision.predict import OVERLAP
 from sightline.vision.predict_image import BEST, Answer, Ways, classify_image, segment_image
 from sightline.vision.progress import counted
+from sightline.vision.reading import read_image
 from sightline.vision.runs import LoadedRun, load_run
 
 SHOWN = 24  # images on a contact sheet

@@ -62,7 +62,7 @@ def inside(shape: Shape, size: tuple[int, int]) -> Bool[np.ndarray, "h w"]:
         case "cross":
             return (np.minimum(abs(u), abs(v)) <= ARM) & (np.maximum(abs(u), abs(v)) <= math.sqrt(1 - ARM**2))
         case "star":  # five lines, each through two of the points: a star is beyond at most one of them
-            return _beyond(u, v, 5, 0, math.cos(math.tau / 5)) <= 1
+            return _beyond(u, v, 5, 0.0, math.cos(math.tau / 5)) <= 1
     raise ValueError(f"a shape is one of {', '.join(KINDS)}, got {shape.kind!r}")
 
 
