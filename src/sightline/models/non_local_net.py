@@ -10,7 +10,6 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from sightline.layers.non_local import NonLocal
-from sightline.layers.recomputation import run_block
 from sightline.models.resnet import ResNet
 
 
@@ -48,8 +47,6 @@ class NonLocalNet(nn.Module):
         pool: as there.
         scale: as there.
         zero_initialised: as there; **with it a new block changes nothing yet**.
-        recompute: whether what blocks of both kinds compute is made again in the backward pass instead of kept; also
-            where the ResNet was built so.
     """
 
     def __init__(
@@ -62,10 +59,8 @@ class NonLocalNet(nn.Module):
         pool: str = "after",
         scale: str = "none",
         zero_initialised: bool = True,
-        recompute: bool = False,
     ) -> None:
         super().__init__()
-        self.recompute = recompute or resnet.recompute
         self.resnet, self.channels, self.stride = resnet, resnet.channels, resnet.stride
         self.places = placement(resnet, blocks) if isinstance(blocks, int) else blocks
         self.non_local = nn.ModuleDict()
@@ -99,7 +94,7 @@ class NonLocalNet(nn.Module):
                 name = f"layer{stage}_{i}"
                 if name in self.non_local:
                     entered[name] = x
-                    x = run_block(self.non_local[name], x, recompute=self.recompute)
+                    x = self.non_local[name](x)
             out.append((x, entered))
         return out
 

@@ -11,15 +11,12 @@ Left out: grouped convolutions.
 """
 
 import torch
-from collections.abc import Sequence
-
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
 from sightline.layers.convolution import make_norm
 from sightline.layers.recompute import recompute
-from sightline.layers.recomputation import run_block
 from sightline.layers.residual import BasicBlock, BottleneckBlock
 from sightline.models.encoder import check_image
 from sightline.ops.arguments import choose
@@ -80,10 +77,7 @@ class ResNet(nn.Module):
             raise ValueError(
                 f"under the stem '{stem}' output_stride is one of {', '.join(map(str, strides))}, got {output_stride}"
             )
-        if not multi_grid or any(rate < 1 for rate in multi_grid):
-            raise ValueError(f"a multi-grid is one or more unit rates of at least 1, got {tuple(multi_grid)}")
         self.image_channels, self.stride, self.stem_kind, self.classes = image_channels, output_stride, stem, classes
-        self.recompute = recompute
         if not multi_grid or any(factor < 1 for factor in multi_grid):
             raise ValueError(f"multi_grid holds one or more positive factors of the dilation, got {multi_grid}")
         self.recompute = recompute
