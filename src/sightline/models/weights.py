@@ -17,14 +17,16 @@ import torch
 from torch import Tensor, nn
 
 from sightline.layers.non_local import NonLocal
+from sightline.layers.positions import SinCosPositions
 from sightline.models.convnet import AlexNet
 from sightline.models.layouts import ccnet, dinov2, hugging_face, non_local, plain, resnet, timm_vit, torchvision_vit
 from sightline.models.layouts.draft import Translation
 from sightline.models.layouts.facts import built_with, facts_of
 from sightline.models.layouts.sentences import few, needs_refusal, refusal, told
-from sightline.models.layouts.tables import RULES, TOKENS, fit_table
+from sightline.models.layouts.tables import RULES, TOKENS, fit_table, tell_grid
 from sightline.models.resnet import ResNet
 from sightline.models.segmenter import Segmenter
+from sightline.models.vgg import VGG
 from sightline.models.vit import VisionTransformer
 from sightline.models.weight_files import Tensors, read_tensors
 from sightline.ops.arguments import choose
@@ -32,6 +34,7 @@ from sightline.ops.arguments import choose
 KINDS: dict[str, type[nn.Module]] = {
     "vit": VisionTransformer,
     "resnet": ResNet,
+    "vgg": VGG,
     "alexnet": AlexNet,
     "non_local": NonLocal,
     "segmenter": Segmenter,
@@ -44,6 +47,7 @@ UNUSED = {  # what a network may well not have: classifiers, the head for traini
     "non_local": ("*.num_batches_tracked",),
     "segmenter": ("auxiliary.*", "*.num_batches_tracked", "encoder.fc.*"),
 }
+FIXED = 1e-5  # how far a published sin-cos table may be from the exact one: it was computed in single precision
 
 
 @dataclass(frozen=True)
@@ -151,8 +155,9 @@ def load_published(
     needs_refusal(title, translation.needs, built_with(target), accept)
     state, converted, notes = dict(translation.state), dict(translation.converted), list(translation.notes)
     own = target.state_dict()
+    left = dict(translation.left)
     if isinstance(target, VisionTransformer):
-        _fit_vit(target, own, translation, grid, state, converted, notes)
+        left |= _fit_vit(target, own, translation, grid, state, converted, notes)
 
     def allowed(here: str) -> bool:
         return any(fnmatchcase(where + here, pattern) for pattern in allow_missing)
@@ -180,13 +185,13 @@ def load_published(
     with torch.no_grad():
         for here, tensor in loaded.items():
             own[here].copy_(tensor)  # a view of the network's own: dtype and device stay
-    left = {name: why for here, why in unplaced.items() for name in translation.sources[here] or (here,)}
+    left |= {name: why for here, why in unplaced.items() for name in translation.sources[here] or (here,)}
     left |= {name: "of another shape here" for here in sorted(kept) for name in translation.sources[here]}
     return Report(
         translation.layout,
         tuple(where + here for here in loaded if here not in converted),
         {where + here: what for here, what in converted.items() if here in loaded},
-        {**left, **translation.left},
+        left,
         tuple(n for n in whole if not (n.startswith(where) and n.removeprefix(where) in loaded)),
         (*read.notes, *notes),
     )
@@ -244,21 +249,29 @@ def _fit_vit(
     state: dict[str, Tensor],
     converted: dict[str, str],
     notes: list[str],
-) -> None:
-    """Fit the table of positions, in place in `state`; where the network has none, it is left to be refused."""
+) -> dict[str, str]:
+    """Fit the table of positions, in place in `state`; return what of the file the network makes itself."""
+    if "heads" not in translation.needs:
+        notes.append(f"no weight shows the number of heads: the network has {built_with(target)['heads']}")
+    if isinstance(target.fixed, SinCosPositions) and "pos_embed" in state:
+        rows, there = tell_grid(state["pos_embed"].shape[1], translation.prefix_rows, grid, target.grid)
+        same = target.fixed.table(there, target.channels, dtype=torch.float64)
+        same = torch.cat([same.new_zeros(1, rows, target.channels), same], 1)
+        if same.shape == state["pos_embed"].shape and (same - state["pos_embed"].cpu()).abs().max() < FIXED:
+            (name,) = translation.sources["pos_embed"]
+            del state["pos_embed"]
+            return {name: "the network makes the same table itself, and another for other sizes"}
     if "pos_embed" in state and "pos_embed" in own and state["pos_embed"].shape[-1] == own["pos_embed"].shape[-1]:
         counts = {name: own[name].shape[1] for name in TOKENS if name in own}
         tables, done = fit_table(translation, own["pos_embed"], target.grid, grid=grid, counts_here=counts)
         state |= tables
         converted |= done
-        rule = getattr(target, "table_resize", translation.resize)
-        if rule != translation.resize:
+        if target.table_resize != translation.resize:
             notes.append(
-                f"at other image sizes the network resizes its table by '{rule}', the file's own code is"
+                f"at other image sizes the network resizes its table by '{target.table_resize}', the file's own code is"
                 f" {RULES[translation.resize]}"
             )
-    if "heads" not in translation.needs:
-        notes.append(f"no weight shows the number of heads: the network has {built_with(target)['heads']}")
+    return {}
 
 
 def _why_unplaced(here: str, translation: Translation, allow_left: Sequence[str]) -> str:

@@ -97,20 +97,21 @@ def built_with(network: nn.Module) -> dict[str, Any]:
         return {}
     heads = [part for name, part in network.named_children() if name in ("head", "auxiliary")]
     leaky = {isinstance(m, nn.LeakyReLU) for part in heads for m in part.modules() if isinstance(m, ACTIVATIONS)}
-    first, full = _last_dilations(encoder)
     return {
         "activation": "both" if len(leaky) == 2 else "leaky_relu" if True in leaky else "relu",
         "align_corners": getattr(network, "align_corners", None),
         "output_stride": encoder.stride,
-        "dilate_first": first == full,
+        "dilate_first": _dilate_first(encoder),
         "stem": encoder.stem_kind,
     }
 
 
-def _last_dilations(resnet: ResNet) -> tuple[int, int]:
-    """Dilation of the last stage's first convolution that may stride, and of the stage as a whole."""
-    block = resnet.layer4[0]
-    bottleneck = hasattr(block, "conv3")
-    first = block.get_submodule("conv2" if bottleneck else "conv1")
-    assert isinstance(first, nn.Conv2d)
-    return int(first.dilation[0]), max(1, 32 // resnet.stride)
+def _dilate_first(resnet: ResNet) -> bool | str:
+    """Whether the last stage begins at its own dilation; words where it has a multi-grid."""
+    bottleneck = "layer4.0.conv3.weight" in resnet.state_dict()
+    layers = [block.get_submodule("conv2" if bottleneck else "conv1") for block in resnet.layer4]
+    first, *others = [int(layer.dilation[0]) for layer in layers if isinstance(layer, nn.Conv2d)]
+    full = max(1, 32 // resnet.stride)
+    if any(other != full for other in others) or first not in (full, max(full // 2, 1)):
+        return f"dilations {(first, *others)} in the last stage"
+    return first == full
