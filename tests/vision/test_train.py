@@ -184,7 +184,7 @@ def test_rows_say_what_happened(uninterrupted: tuple[Learner, Path]) -> None:
         assert row["learning_rate"] == pytest.approx(0.2 * (1 - (row["step"] - 1) / 9) ** 0.9)
     evaluated = [row for row in found if "mean_iou" in row]
     assert [row["step"] for row in evaluated] == [3, 6, 9]
-    assert all(row["iou/never"] is None for row in evaluated)  # in no mask, and never said, or there would be a number
+    assert all(row["IoU/never"] is None for row in evaluated)  # in no mask, and never said, or there would be a number
     assert [row["best"] for row in evaluated] == [max(r["mean_iou"] for r in evaluated[: n + 1]) for n in range(3)]
     assert [row["seconds"] for row in found] == sorted(row["seconds"] for row in found)
 
@@ -218,7 +218,7 @@ def test_scores_are_those_of_the_average_over_images_of_any_size() -> None:
     for workers in (0, 1):
         scores = evaluate(made, data, preparation, batch=3, workers=workers)
         assert scores["mean_iou"] == float(mean_iou(matrix))
-    assert set(scores) == {"mean_iou", "pixel_accuracy", "mean_accuracy", "iou/dark", "iou/bright", "iou/never"}
+    assert set(scores) == {"mean_iou", "pixel_accuracy", "mean_accuracy", "IoU/dark", "IoU/bright", "IoU/never"}
 
 
 def test_images_are_classified_and_mixed() -> None:

@@ -29,7 +29,7 @@ def evaluate(
 ) -> dict[str, float]:
     """The scores of `learner.best`, in evaluation mode.
 
-    Segmentation: `mean_iou`, `pixel_accuracy`, `mean_accuracy` and `iou/CLASS` for each class (nan where it is absent).
+    Segmentation: `mean_iou`, `pixel_accuracy`, `mean_accuracy` and `IoU/CLASS` for each class (nan where it is absent).
     Classification: `top1`, `top5` (with fewer than six classes, none) and `accuracy/CLASS`.
 
     Raises:
@@ -68,7 +68,7 @@ def segmentation_scores(matrix: Tensor, classes: Sequence[str]) -> dict[str, flo
         "pixel_accuracy": float(pixel_accuracy(matrix)),
         "mean_accuracy": float(mean_accuracy(matrix)),
     }
-    return scores | {f"iou/{name}": float(iou) for name, iou in zip(classes, class_iou(matrix), strict=True)}
+    return scores | {f"IoU/{name}": float(iou) for name, iou in zip(classes, class_iou(matrix), strict=True)}
 
 
 def _groups(examples: Iterator[Example], most: int) -> Iterator[list[Example]]:
