@@ -30,7 +30,7 @@ class CrissCrossHead(nn.Module):
         classes: number of classes.
         inner: width of the attention; a quarter of the channels where None.
         recurrence: number of passes with the same weights; 0 leaves the attention out and keeps the convolutions.
-        reduction: queries and keys have `inner // reduction` channels.
+        reduction: queries and keys have `inner // reduction` channels, one at least.
         norm: "batch", "group" or "none".
         activation: "leaky_relu", as in the published code's norm, or "relu", as in other ports.
         dropout: probability of dropping a channel before the classifier.
@@ -60,7 +60,7 @@ class CrissCrossHead(nn.Module):
             return [nn.Conv2d(inputs, width, 3, padding=1, bias=False), make_norm(norm, width)]
 
         self.conva = nn.Sequential(*convolution(channels), make_activation(activation))
-        self.cca = CrissCross(width, reduction) if recurrence else None
+        self.cca = CrissCross(width, min(reduction, width)) if recurrence else None
         self.convb = nn.Sequential(*convolution(width), make_activation(activation))
         # Activation and dropout share a place, so that the classifier keeps its published number, 3.
         last = nn.Sequential(make_activation(activation), nn.Dropout2d(dropout))

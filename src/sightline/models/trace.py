@@ -76,6 +76,18 @@ class Normalised(nn.Module):
         return self.network((image.to(self.mean.dtype) / 255 - self.mean) / self.std)
 
 
+class By(nn.Module):
+    """A network by another of its methods than `forward`: `By(vit, "classify")` leaves as a classifier."""
+
+    def __init__(self, network: nn.Module, method: str) -> None:
+        super().__init__()
+        self.network, self.method = network, method
+
+    def forward(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b ..."]:
+        """What the method answers."""
+        return getattr(self.network, self.method)(image)
+
+
 def trace(network: nn.Module, size: tuple[int, int], image_channels: int) -> Traced:
     """Trace a network in evaluation mode near a size that it serves.
 
@@ -117,7 +129,11 @@ def evaluating(network: nn.Module) -> Iterator[None]:
 
 def title(network: nn.Module) -> str:
     """What to call a network in a sentence."""
-    return type(network.network if isinstance(network, Normalised) else network).__name__
+    if isinstance(network, Normalised):
+        return title(network.network)
+    if isinstance(network, By):
+        return f"{title(network.network)}.{network.method}"
+    return type(network).__name__
 
 
 def first_line(error: Exception) -> str:
