@@ -1,6 +1,7 @@
 """The command: names, nearest suggestions, one sentence per mistake, exit codes, Ctrl-C."""
 
 import dataclasses
+import json
 import os
 import signal
 import subprocess
@@ -10,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 from sightline import __version__, cli
 
@@ -203,3 +205,28 @@ def test_a_real_interrupt_reaches_the_loop() -> None:
     out, err = child.communicate(timeout=60)
     assert (out, child.returncode) == ("saved\n", 130)
     assert err == "sightline: stopped; what was done is kept in there, and the same command with --resume goes on\n"
+
+
+def test_short_names_are_spelt_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    from sightline.run.config import rebuild
+    from sightline.vision.settings import TrainClassify, TrainSegment
+
+    monkeypatch.chdir(tmp_path)
+    given = TrainSegment(data="shapes", encoder="resnet50", head="rcca")
+    long = cli.with_long_names(given, segments=True)
+    assert json.loads(long.encoder)["arguments"] == {"depth": 50, "output_stride": 8}
+    assert (long.head, long.data) == ("sightline.models.ccnet:CrissCrossHead", "sightline.vision.shapes:Shapes")
+    assert cli.with_long_names(long, segments=True) == long
+    assert (
+        "output_stride" not in cli.with_long_names(TrainClassify(data=".", encoder="resnet50"), segments=False).encoder
+    )
+    (tmp_path / "shapes").mkdir()
+    assert cli.with_long_names(given, segments=True).data == "shapes"  # a folder of that name is what is meant
+    with pytest.raises(ValueError, match="unknown encoder 'resnet5': did you mean 'resnet50'"):
+        cli.with_long_names(TrainSegment(data="x", encoder="resnet5"), segments=True)
+    with torch.device("meta"):
+        for segments in (True, False):
+            for name, entry in cli.encoders(segments).items():
+                assert rebuild(entry).channels > 0, name
+        for name in cli.HEADS.values():
+            assert rebuild({"object": name, "arguments": {"channels": 8, "classes": 3}}).classes == 3

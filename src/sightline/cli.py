@@ -10,6 +10,7 @@ Left out: commands of rooms that do not stand yet, and shell completion.
 import contextlib
 import dataclasses
 import io
+import json
 import os
 import re
 import sys
@@ -29,6 +30,42 @@ def _study_long_range() -> tuple[type, Callable[[Any], None]]:
     return LongRange, run
 
 
+def _study_convolution_free() -> tuple[type, Callable[[Any], None]]:
+    from sightline.studies.convolution_free import ConvolutionFree, run
+
+    return ConvolutionFree, run
+
+
+def _study_memory() -> tuple[type, Callable[[Any], None]]:
+    from sightline.studies.memory import Memory, run
+
+    return Memory, run
+
+
+def _train_segment() -> tuple[type, Callable[[Any], None]]:
+    from sightline.vision.settings import TrainSegment, run_segment
+
+    return TrainSegment, lambda settings: run_segment(with_long_names(settings, segments=True))
+
+
+def _train_classify() -> tuple[type, Callable[[Any], None]]:
+    from sightline.vision.settings import TrainClassify, run_classify
+
+    return TrainClassify, lambda settings: run_classify(with_long_names(settings, segments=False))
+
+
+def _predict() -> tuple[type, Callable[[Any], None]]:
+    from sightline.vision.predict_files import Predict, run
+
+    return Predict, run
+
+
+def _export() -> tuple[type, Callable[[Any], Any]]:
+    from sightline.vision.export_run import Export, run
+
+    return Export, run
+
+
 def _bench_ops() -> tuple[type, Callable[[Any], None]]:
     from sightline.bench.operators import Operators, run
 
@@ -39,13 +76,82 @@ def _bench_ops() -> tuple[type, Callable[[Any], None]]:
 COMMANDS: Mapping[str, tuple[str, Mapping[str, tuple[str, Load]] | Load]] = {
     "study": (
         "an experiment of the lab, with its page",
-        {"long-range": ("who can answer a question whose answer stands anywhere in the image?", _study_long_range)},
+        {
+            "long-range": ("who can answer a question whose answer stands anywhere in the image?", _study_long_range),
+            "convolution-free": ("is a Vision Transformer free of convolutions?", _study_convolution_free),
+            "memory": ("at which image side does each attention stop fitting?", _study_memory),
+        },
     ),
+    "train": (
+        "on your images, or on some that need no download",
+        {
+            "segment": ("every pixel gets its class", _train_segment),
+            "classify": ("every image gets its class", _train_classify),
+        },
+    ),
+    "predict": ("what a trained run says about images, and why", _predict),
+    "export": ("a trained network as a file that runs without sightline", _export),
     "bench": (
         "speed and memory against the references, on this machine",
         {"ops": ("time and peak memory of every attention operator, correctness first", _bench_ops)},
     ),
 }
+
+
+HEADS = {
+    "linear": "sightline.models.heads:LinearHead",
+    "convolution": "sightline.models.heads:ConvolutionHead",
+    "pyramid": "sightline.models.pyramid_head:PyramidHead",
+    "non-local": "sightline.models.non_local_head:NonLocalHead",
+    "rcca": "sightline.models.ccnet:CrissCrossHead",
+}
+DATA = {
+    "shapes": "sightline.vision.shapes:Shapes",
+    "digits": "sightline.vision.digits:Digits",
+    "canvases": "sightline.vision.canvases:CanvasExamples",
+    "frames": "sightline.vision.frames:Frames",
+}
+
+
+def encoders(segments: bool) -> dict[str, dict[str, Any]]:
+    """The encoders that have a short name; for masks a ResNet is dilated, so that its map stays fine."""
+    from sightline.models.vit import SIZES
+
+    def entry(name: str, **arguments: Any) -> dict[str, Any]:
+        return {"object": f"sightline.models.{name}", "arguments": arguments}
+
+    dilated = {"output_stride": 8} if segments else {}
+    resnets = {f"resnet{depth}": entry("resnet:ResNet", depth=depth, **dilated) for depth in (18, 34, 50, 101, 152)}
+    found = {**resnets, "non-local-resnet50": entry("non_local_net:NonLocalNet", resnet=resnets["resnet50"], blocks=5)}
+    found |= {f"vgg{depth}": entry("vgg:VGG", depth=depth) for depth in (11, 13, 16, 19)}
+    for name, size in SIZES.items():
+        for patch in (8, 14, 16, 32):
+            found[f"vit-{name}-{patch}"] = entry(
+                "vit:VisionTransformer", size=entry("vit:Size", **dataclasses.asdict(size)), patch=patch
+            )
+    return found | {
+        "alexnet": entry("convnet:AlexNet"),
+        "convnet": entry("convnet:ConvNet"),
+        "unet": entry("unet:UNet", growth=2),
+    }
+
+
+def with_long_names(settings: Any, *, segments: bool) -> Any:
+    """The settings with every short name spelt out; what holds a colon or a brace is an object already.
+
+    Raises:
+        ValueError: an unknown name; the sentence suggests the nearest.
+    """
+    known: dict[str, Mapping[str, Any]] = {"encoder": encoders(segments), "head": HEADS}
+    changes: dict[str, Any] = {}
+    for field, names in known.items():
+        asked = getattr(settings, field, None)
+        if asked is not None and not set(asked) & set(":{"):
+            long = names[choose(field, asked, names)]
+            changes[field] = long if isinstance(long, str) else json.dumps(long)
+    if settings.data in DATA and not os.path.exists(settings.data):
+        changes["data"] = DATA[settings.data]
+    return dataclasses.replace(settings, **changes)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
