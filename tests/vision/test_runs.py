@@ -287,6 +287,32 @@ def test_other_mistakes_are_said(tmp_path: Path) -> None:
     assert entry_of({"object": "a:b"}, "x") == {"object": "a:b", "arguments": {}}
 
 
+def test_data_is_looked_at_first_and_weighed(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from PIL import Image
+
+    from sightline.vision.shapes import write_folder
+
+    folder, out = tmp_path / "data", tmp_path / "run"
+    write_folder(folder, train=4, val=2, size=(16, 16), seed=3)
+    settings = replace(SETTINGS, data=str(folder), out=out, check=True, steps=2, batch=2, class_weights="enet")
+    mask = folder / "masks" / "train" / "00000.png"
+    whole = mask.read_bytes()
+    Image.new("L", (16, 16), 9).save(mask)
+    with pytest.raises(ValueError, match=rf"1 thing is broken in the data:.*{mask.name} has the value 9 at pixel y=0"):
+        run_segment(settings)
+    assert not out.exists()
+    mask.write_bytes(whole)
+    run_segment(settings)
+    weights = read_config(out)["recipe"]["arguments"]["losses"]["arguments"]["class_weights"]
+    assert len(weights) == 7
+    assert min(weight for weight in weights if weight) == weights[0]  # the background is everywhere
+    assert weights[1] == 0  # there is no disc
+    said = capsys.readouterr().out
+    assert f"4 images to segment in {folder}" in said
+    run_segment(replace(settings, resume=True))  # a run that goes on does not look again
+    assert "images to segment" not in capsys.readouterr().out
+
+
 def test_data_without_a_second_part_is_trained_on_all_the_same(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"steps": 2, "batch": 2, "out": tmp_path / "run", "val": ""}
     run_segment(replace(SETTINGS, **settings))

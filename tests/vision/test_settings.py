@@ -89,8 +89,6 @@ def test_the_crop_follows_from_the_first_image() -> None:
     assert crop_of(TrainClassify("d", batch=8), Sized()) == (64, 224)
     assert crop_of(TrainSegment("d"), Halves()) == (9, 9)
     assert crop_of(TrainSegment("d", crop=(33, 40)), Halves()) == (33, 40)
-    with pytest.raises(ValueError, match="a batch of 11 was asked for, but there are 10 examples"):
-        crop_of(TrainSegment("d", batch=11), Halves())
 
 
 def test_what_is_evaluated_is_what_is_predicted() -> None:

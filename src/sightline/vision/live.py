@@ -1,4 +1,4 @@
-"""A training while it runs: one live line on a terminal, a line for every row elsewhere.
+"""A training while it runs, and the look at the data before: one live line on a terminal, plain lines elsewhere.
 
 Left out: anything that `metrics.jsonl` does not hold as well.
 """
@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from sightline.vision.progress import time_words
+from sightline.vision.progress import progress_words, time_words
 
 SHOWN = {"loss": ("loss", ".3f"), "mean_iou": ("mean IoU", ".3f"), "top1": ("accuracy", ".3f")}
 
@@ -54,3 +54,21 @@ def live(steps: int) -> Iterator[Callable[[int, Mapping[str, float | int] | None
     with Progress(BarColumn(bar_width=24), TextColumn("{task.description}"), console=console) as bar:
         task = bar.add_task("the first step", total=steps)
         yield lambda step, row: bar.update(task, completed=step, description=line.words(step, row))
+
+
+@contextmanager
+def looking() -> Iterator[Callable[[int, int], None]]:
+    """Call what is yielded with how many of how many examples were looked at; on a terminal it shows a bar."""
+    from rich.console import Console
+    from rich.progress import BarColumn, Progress, TextColumn
+
+    console, begun = Console(), time.monotonic()
+    columns = (BarColumn(bar_width=24), TextColumn("{task.description}"))
+    with Progress(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
+        task = bar.add_task("looking at the data", total=None)
+
+        def show(done: int, count: int) -> None:
+            words = progress_words(done, count, "images looked at", time.monotonic() - begun)
+            bar.update(task, completed=done, total=count, description=words)
+
+        yield show

@@ -18,10 +18,12 @@ from sightline.run.folder import open_run, read_metrics
 from sightline.run.processes import local_device, open_processes, processes, same_everywhere, wait_for_all
 from sightline.run.stop import stop_on_interrupt
 from sightline.vision.augment import IMAGENET_MEAN, IMAGENET_STD
+from sightline.vision.batches import check_batch
 from sightline.vision.build import build_network, open_data
 from sightline.vision.class_weights import class_weights
 from sightline.vision.examples import Examples
-from sightline.vision.live import live
+from sightline.vision.inspection import Inspection, inspect
+from sightline.vision.live import live, looking
 from sightline.vision.loop import Data, Every, fit
 from sightline.vision.predict import needed_multiple
 from sightline.vision.settings import (
@@ -73,8 +75,9 @@ def _train(settings: Settings) -> tuple[bool, int]:
     task = "segment" if isinstance(settings, TrainSegment) else "classify"
     device = choose_device(local_device(settings.device))
     examples, other = _data(settings, task)
-    crop = crop_of(settings, examples)
+    check_batch(examples, settings.batch, settings.accumulate, processes().count)
     weights = _look(settings, examples, other)
+    crop = crop_of(settings, examples)
     recipe = recipe_of(settings, crop, weights)
     seed_everything(settings.seed)
     described, network = _network(settings, task, len(examples.classes), crop)
@@ -151,18 +154,26 @@ def _look(settings: Settings, examples: Examples, other: Examples | None) -> tup
         weights = read_config(settings.out)["recipe"]["arguments"]["losses"]["arguments"]["class_weights"]
         if how == "none" or weights is not None:
             return None if how == "none" else tuple(weights)
-    found = None
+    found: list[float] | None = None
     if processes().writes and (settings.check or how != "none"):
-        from sightline.vision.inspection import inspect
-
-        inspection = inspect(examples)
-        inspection.raise_if_broken()
+        counts = _checked(examples).counts
         if settings.check and other is not None:
-            inspect(other).raise_if_broken()
-        if how != "none":
-            found = class_weights(inspection.counts, how, names=examples.classes).tolist()
+            _checked(other)
+        if how != "none":  # a class that has no pixel has no part in the loss, whatever it weighs
+            found = class_weights(counts, how, absent=0.0).tolist()
     found = same_everywhere(found)
     return None if found is None else tuple(found)
+
+
+def _checked(examples: Examples) -> Inspection:
+    """Every example looked at, warnings said."""
+    print(examples)
+    with looking() as show:
+        inspection = inspect(examples, progress=show)
+    inspection.raise_if_broken()
+    for warning in inspection.warnings:
+        print(f"mind: {warning}")
+    return inspection
 
 
 def _network(settings: Settings, task: str, classes: int, crop: tuple[int, int]) -> tuple[dict[str, Any], nn.Module]:

@@ -12,7 +12,6 @@ from typing import Any
 
 from sightline.ops.arguments import choose
 from sightline.vision.augment import Augmentation
-from sightline.vision.batches import check_batch
 from sightline.vision.examples import Examples
 from sightline.vision.prepare import Preparation
 from sightline.vision.recipes import Losses, Recipe, adamw_cosine, sgd_poly
@@ -259,7 +258,6 @@ def recipe_of(
 
 def crop_of(settings: TrainSegment | TrainClassify, examples: Examples) -> tuple[int, int]:
     """Height and width of what is learnt from."""
-    check_batch(examples, settings.batch, settings.accumulate, 1)
     if settings.crop is not None:
         return settings.crop
     most = 512 if isinstance(settings, TrainSegment) else 224
