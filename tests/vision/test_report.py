@@ -69,7 +69,7 @@ def test_classes_of_images_are_reported_as_well(judged):
     page = judged("classify", Mistaken("classify", (0, 1, 0, 1)))
     words = words_of(page)
     assert "0.500 accuracy on 4 images" in words
-    assert "2 of 4 images have a mistake" in words
+    assert "2 of 4 images are wrong" in words
     assert page.count("<article>") == 2
     assert "move this answer most" in words
     assert "mean IoU" not in words

@@ -157,7 +157,8 @@ def _sheet(loaded: LoadedRun, count: int, tiles: Sequence[Tile], rows: Sequence[
     which = f"the {len(tiles)} least certain of {count} images" if len(tiles) < count else f"{count} images"
     title = f"{loaded.folder}: {which}, the least certain first"
     if loaded.task == "classify":
-        return contact_sheet(title, tiles, across=3, width=150)
+        bright = f". Bright: {rows[0]['why']['shown']}" if "why" in rows[0] else ""
+        return contact_sheet(title + bright, tiles, across=4, width=130)
     occurring = {name for row in rows for name in row["shares"]}
     colours = zip(loaded.classes, palette(loaded.classes).tolist(), strict=True)
     return contact_sheet(title, tiles, legend=[(n, tuple(c)) for n, c in colours if n in occurring], width=TILE)

@@ -102,13 +102,12 @@ def classify_image(
     likely = likeliest(class_probabilities(network, shown, flip=ways.flip)[0], loaded.classes, BEST)
     row: dict[str, Any] = {"confidence": next(iter(likely.values())), "top": likely}
     pixels, files = as_picture(prepared), {}
-    panels, words = [("", pixels)], [in_words({name: share}) for name, share in list(likely.items())[:3]]
+    panels, words = [("", pixels)], [f"{name}: {percent(share)}" for name, share in list(likely.items())[:3]]
     if ways.explain:
         look = where_it_looks(network, shown)
         drawn = heat(pixels, look.weights.cpu().numpy())
         files["why"], row["why"] = png(drawn), {"shown": look.name, "picture": f"why/{name}.png"}
-        panels.append(("why", drawn))
-        words.append(f"Bright: {look.name}.")
+        panels.append(("why", drawn))  # the sheet's title says what is bright, once
     return Answer(row, files, Tile(name, [(title, scaled(picture)) for title, picture in panels], words))
 
 
