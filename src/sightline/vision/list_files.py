@@ -10,6 +10,7 @@ relative to the list's folder. A folder with train.txt and val.txt has both part
 Left out: lists of images without a target.
 """
 
+from collections import Counter
 from dataclasses import replace
 from pathlib import Path
 
@@ -56,7 +57,7 @@ def read_list(path: Path, split: str, task: str) -> Listing:
 
 def _listing(pairs: list[tuple[Path, Path | str]], every: list[Path | str], note: str) -> Listing:
     listing = Listing("list", tuple(image for image, _ in pairs), tuple(target for _, target in pairs), note=note)
-    twice = sorted({str(image) for image in listing.images if listing.images.count(image) > 1}) if pairs else []
+    twice = [image for image, times in Counter(listing.images).items() if times > 1]
     findings = tuple(f"{image} is named more than once in its list: keep one line" for image in twice)
     return replace(listing, findings=findings, all_targets=tuple(every))
 
