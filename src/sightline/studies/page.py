@@ -116,6 +116,13 @@ def legend(marks: Sequence[tuple[Markup, str]]) -> Markup:
     return Markup(f'<ul class="legend">{lines}</ul>')
 
 
+def markdown(table: Table) -> str:
+    """The table for a page of the docs."""
+    marks = ["---" if place < table.names else "---:" for place in range(len(table.head))]
+    lines = [f"| {' | '.join(cells)} |" for cells in (table.head, *table.rows)]
+    return "\n".join([lines[0], f"|{'|'.join(marks)}|", *lines[1:], ""])
+
+
 def write_page(
     folder: Path,
     *,

@@ -3,39 +3,15 @@
 import json
 import re
 import xml.etree.ElementTree as ElementTree
-from html.parser import HTMLParser
 
 import numpy as np
 import pytest
 from markupsafe import escape
 from tests.studies.long_range.made_up_study import FIELDS, SCORES, canvases, results, scene_of
+from tests.studies.page_reader import Reader
 
 from sightline.studies.long_range import page
 from sightline.studies.long_range.scenes import Scene
-
-
-class Reader(HTMLParser):
-    """Collects every address, every text and every tag of a page."""
-
-    def __init__(self, page: str) -> None:
-        super().__init__()
-        self.addresses: list[str] = []
-        self.tags: list[str] = []
-        self.missing_alt: list[str] = []
-        self.words = ""
-        self.feed(page)
-
-    def handle_starttag(self, tag, attributes):
-        self.tags.append(tag)
-        given = dict(attributes)
-        self.addresses += [value for name, value in attributes if name in ("src", "href", "xlink:href", "action")]
-        if tag == "img" and not given.get("alt"):
-            self.missing_alt.append(str(given)[:80])
-        if tag == "svg" and not (given.get("aria-label") or given.get("aria-hidden")):
-            self.missing_alt.append(str(given)[:80])
-
-    def handle_data(self, data):
-        self.words += data
 
 
 @pytest.fixture(scope="module")

@@ -26,9 +26,10 @@ from sightline.studies.long_range.networks import NETWORKS
 from sightline.studies.long_range.page import write_page
 from sightline.studies.long_range.scenes import save_scenes
 from sightline.studies.long_range.summary import summarise
-from sightline.studies.long_range.table import Progress, shown
+from sightline.studies.long_range.table import progress_of, say_fields
 from sightline.studies.long_range.training import Budget, Training
 from sightline.studies.long_range.workers import REACH, read_row, run_training
+from sightline.studies.progress import Progress, shown
 from sightline.studies.workers import open_workers
 from sightline.vision.canvases import CELL, TASKS
 
@@ -109,7 +110,8 @@ def run(settings: LongRange) -> None:
             for t in trainings
             if t.seed == 0
         }
-        progress = Progress(trainings, out, fields)
+        say_fields(fields)
+        progress = progress_of(trainings, out, fields)
         for training in trainings:
             row = read_row(training, out)
             if row is not None:
@@ -151,7 +153,7 @@ def _reaches(budgets: Mapping[str, Budget], out: Path) -> dict[str, torch.Tensor
     return seen
 
 
-def _write_results(settings: LongRange, progress: Progress, out: Path, *, finished: bool) -> dict[str, Any]:
+def _write_results(settings: LongRange, progress: Progress[Training], out: Path, *, finished: bool) -> dict[str, Any]:
     """`results.json` of the rows that are there, in the order of the trainings."""
     rows = [progress.rows[training] for training in progress.trainings if training in progress.rows]
     budget = asdict(progress.trainings[0].budget)

@@ -7,7 +7,6 @@ if it had never stopped, bit for bit (the clock apart).
 Left out: anything tuned for one network, augmentation, early stopping.
 """
 
-import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -18,15 +17,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor
 
-from sightline.run import (
-    append_metrics,
-    describe,
-    has_checkpoint,
-    load_checkpoint,
-    open_run,
-    save_checkpoint,
-    seed_everything,
-)
+from sightline.run import describe, open_run, seed_everything
+from sightline.studies import loop
 from sightline.studies.long_range.networks import STRIDE, WIDTH, RecallNetwork, in_channels_last
 from sightline.vision.canvases import CELL, TASKS, Canvases
 
@@ -69,6 +61,16 @@ class Training:
     def folder(self) -> Path:
         """Where its run folder lies below the study's."""
         return Path("runs") / f"{self.task}-{self.digits}-{self.slug}-seed{self.seed}"
+
+    @property
+    def steps(self) -> int:
+        """How many there are."""
+        return self.budget.steps
+
+    @property
+    def title(self) -> str:
+        """Its name in a line of text."""
+        return f"{self.task}, {self.digits} digits, {self.network}, seed {self.seed}"
 
     @property
     def slug(self) -> str:
@@ -141,27 +143,13 @@ def train(
     config = {"model": describe(RecallNetwork, **training.network_arguments()), "training": asdict(training)}
     folder = open_run(out / training.folder, config, resume=resume)
     canvases_of = torch.Generator().manual_seed(training.seed)
-    kept: dict[str, Any] = {"states": {"optimizer": optimizer, "schedule": schedule}}
-    kept["generators"] = {"canvases": canvases_of}
-    first, total, seconds = 0, 0.0, 0.0
-    if has_checkpoint(folder):
-        there = load_checkpoint(folder, network, **kept)
-        first, total, seconds = there.step, there.extra["total"], there.extra["seconds"]
     few = training.test_canvases(max(budget.test_canvases // 4, 1))
-    for step in range(first + 1, budget.steps + 1):
-        network.train()
-        begun = time.process_time()
-        total += float(train_step(network, optimizer, training.draw(budget.batch, "train", canvases_of)))
-        schedule.step()
-        seconds += time.process_time() - begun
-        if step % budget.report_every == 0 or step == budget.steps:
-            since = (step - 1) % budget.report_every + 1
-            row = {"step": step, "seconds": seconds, "loss": total / since, "score": score(network, few)}
-            append_metrics(folder, row)
-            total = 0.0
-        stopped = stop() and step < budget.steps
-        if stopped or step % budget.save_every == 0 or step == budget.steps:
-            save_checkpoint(folder, network, step=step, extra={"total": total, "seconds": seconds}, **kept)
-        if stopped:
-            return None
-    return network
+    ended = loop.train(
+        folder,
+        loop.Trained(network, optimizer, schedule, canvases_of),
+        loop.Pace(budget.steps, budget.report_every, budget.save_every),
+        lambda: train_step(network, optimizer, training.draw(budget.batch, "train", canvases_of)),
+        lambda: {"score": score(network, few)},
+        stop=stop,
+    )
+    return network if ended else None
