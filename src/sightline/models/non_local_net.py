@@ -39,8 +39,8 @@ class NonLocalNet(nn.Module):
     """A ResNet and the non-local blocks after some of its residual blocks: an encoder like the ResNet itself.
 
     Args:
-        resnet: the network to put them into; it is used, not copied. With `recompute` its blocks are run again in the
-            backward pass; the non-local blocks keep little anyway.
+        resnet: the network to put them into; it is used, not copied. Where it was built with `recompute`, the non-local
+            blocks are run again in the backward pass, too.
         blocks: 1, 5 or 10 as in the paper, or the places `(stage, block)` after which to put one.
         pairwise: as in `layers.non_local.NonLocal`, and so are the others.
         subsample: as there; the paper's larger networks use 2.
@@ -94,7 +94,7 @@ class NonLocalNet(nn.Module):
                 name = f"layer{stage}_{i}"
                 if name in self.non_local:
                     entered[name] = x
-                    x = self.non_local[name](x)
+                    x = self.resnet.run(self.non_local[name], x)
             out.append((x, entered))
         return out
 

@@ -10,7 +10,6 @@ exactly the strided network's numbers, and those between. CCNet (and mmsegmentat
 Left out: grouped convolutions.
 """
 
-import torch
 import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
@@ -47,7 +46,7 @@ class ResNet(nn.Module):
         norm: "batch", "group" or "none".
         classes: outputs of the classifier `fc`; 0 leaves it out.
         multi_grid: what the blocks of the last stage multiply their dilation with, in turn (Chen et al., 2017, section
-            3.2; CCNet's is (1, 1, 1)).
+            3.2.1, with (1, 2, 4); CCNet's is (1, 1, 1), the same as (1,)).
         recompute: whether blocks are run again in the backward pass, which saves memory (`layers/recompute.py`).
 
     Raises:
@@ -80,7 +79,7 @@ class ResNet(nn.Module):
         self.image_channels, self.stride, self.stem_kind, self.classes = image_channels, output_stride, stem, classes
         if not multi_grid or any(factor < 1 for factor in multi_grid):
             raise ValueError(f"multi_grid holds one or more positive factors of the dilation, got {multi_grid}")
-        self.recompute = recompute
+        self.recompute, self.multi_grid = recompute, tuple(multi_grid)
         block, counts = BLOCKS[depth]
         self.relu = nn.ReLU(inplace=True)
         inputs = self._make_stem(width, norm)
@@ -140,8 +139,8 @@ class ResNet(nn.Module):
         return F.max_pool2d(x, 3, 2, 1, ceil_mode=self.stem_kind == "deep")
 
     def run(self, block: nn.Module, x: Float[Tensor, "b inputs h w"]) -> Float[Tensor, "b outputs y x"]:
-        """One residual block, run again in the backward pass if the network was built so."""
-        return recompute(block, x) if self.recompute and torch.is_grad_enabled() else block(x)
+        """One block, run again in the backward pass if the network was built so."""
+        return recompute(block, x) if self.recompute else block(x)
 
     @property
     def stages(self) -> list[nn.Sequential]:
