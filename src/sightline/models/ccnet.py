@@ -118,11 +118,14 @@ def ccnet(
     Args:
         encoder: published: `ResNet(101, output_stride=8, stem="deep", dilate_first=True)`.
         classes: number of classes.
-        auxiliary: whether the auxiliary head is there; the encoder then needs `.maps`.
+        auxiliary: whether the auxiliary head is there; the encoder then needs `.maps` with two stages or more.
         recurrence: as in `CrissCrossHead`, and so are the others; they hold for both heads.
         inner: as there.
         norm: as there.
         activation: as there.
+
+    Raises:
+        ValueError: an auxiliary head on an encoder of one map; what `CrissCrossHead` raises.
     """
     width = quarter(encoder.channels, inner)
     head = CrissCrossHead(
@@ -130,8 +133,14 @@ def ccnet(
     )
     other = None
     if auxiliary:
+        widths = map_widths(encoder, getattr(encoder, "image_channels", 3))
+        if len(widths) < 2:
+            raise ValueError(
+                f"CCNet's auxiliary head stands on the stage before the last, and {type(encoder).__name__} has one map"
+                " alone: leave it out (auxiliary=False), or give the encoder a method `maps`"
+            )
         other = ConvolutionHead(
-            map_widths(encoder, getattr(encoder, "image_channels", 3))[-2],
+            widths[-2],
             classes,
             inner=width,
             norm=norm,

@@ -3,7 +3,8 @@
 `[b, c, h, w] -> [b, channels, y, x]` with `.channels` and `.stride`, so that segmentation, control and every picture of
 what a network sees take any encoder, a user's own included. `models/check.py` says what is wrong with one that does not
 keep it. Two more methods are optional: `.maps(image)`, the stages from shallow to deep, and `.summary(image)`, one
-vector per image; the functions below stand in for them where they are missing.
+vector per image; the functions below stand in for them where they are missing. The last stage is the encoder's map, but
+where it has a third method, `.decode(maps)`, which makes the map of the stages: the way up of a U-Net.
 
 Left out: a base class. Any module with the members below is an encoder.
 """
@@ -35,6 +36,13 @@ def maps_of(encoder: Encoder, image: Float[Tensor, "b c h w"]) -> list[Tensor]:
     """The encoder's stages, shallow to deep; its only map where it names none."""
     maps = getattr(encoder, "maps", None)
     return [encoder(image)] if maps is None else maps(image)
+
+
+def map_and_maps(encoder: Encoder, image: Float[Tensor, "b c h w"]) -> tuple[Tensor, list[Tensor]]:
+    """The encoder's map and its stages, in one pass."""
+    maps = maps_of(encoder, image)
+    decode = getattr(encoder, "decode", None)
+    return (maps[-1] if decode is None else decode(maps)), maps
 
 
 def map_widths(encoder: nn.Module, image_channels: int = 3) -> list[int]:

@@ -8,6 +8,8 @@ logits: what a loss on features reads.
 Left out: decoders that join shallow maps (`models/unet.py` is an encoder), and losses.
 """
 
+from typing import Protocol, runtime_checkable
+
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -27,6 +29,19 @@ def make_activation(name: str) -> nn.Module:
 def quarter(channels: int, inner: int | None) -> int:
     """The inner width of a head: a quarter of the map's channels unless it is given."""
     return max(channels // 4, 1) if inner is None else inner
+
+
+@runtime_checkable
+class FeatureHead(Protocol):
+    """A head that says its features: `forward(x)` is `classify(x, features(x))`."""
+
+    def features(self, x: Tensor) -> Tensor:
+        """`[b, channels, y, x] -> [b, d, y, x]`."""
+        ...
+
+    def classify(self, x: Tensor, features: Tensor) -> Tensor:
+        """`[b, channels, y, x], [b, d, y, x] -> [b, classes, y, x]`."""
+        ...
 
 
 class LinearHead(nn.Module):

@@ -27,7 +27,7 @@ class NonLocalHead(nn.Module):
         pairwise: as in `layers.non_local.NonLocal`, and so are the next two.
         subsample: as there.
         zero_initialised: as there.
-        norm: "batch", "group" or "none".
+        norm: "batch", "group" or "none"; the block itself has a batch norm or none.
         activation: "relu" or "leaky_relu".
         dropout: probability of dropping a channel before the classifier.
     """
@@ -53,7 +53,13 @@ class NonLocalHead(nn.Module):
             return [nn.Conv2d(inputs, width, 3, padding=1, bias=False), make_norm(norm, width)]
 
         self.conva = nn.Sequential(*convolution(channels), make_activation(activation))
-        self.non_local = NonLocal(width, pairwise, subsample=subsample, zero_initialised=zero_initialised)
+        self.non_local = NonLocal(
+            width,
+            pairwise,
+            subsample=subsample,
+            norm="batch" if norm == "batch" else "none",
+            zero_initialised=zero_initialised,
+        )
         self.convb = nn.Sequential(*convolution(width), make_activation(activation))
         last = nn.Sequential(make_activation(activation), nn.Dropout2d(dropout))
         self.bottleneck = nn.Sequential(*convolution(channels + width), last, nn.Conv2d(width, classes, 1))
@@ -77,6 +83,6 @@ class NonLocalHead(nn.Module):
         """Logits on the map."""
         return self.classify(x, self.features(x))
 
-    def weights(self, x: Float[Tensor, "b channels y x"], query: tuple[int, int]) -> Float[Tensor, "b y x"]:
-        """Where one position looks, as in `NonLocal.weights`."""
+    def weights(self, x: Float[Tensor, "b channels y x"], query: tuple[int, int]) -> Float[Tensor, "b *keys"]:
+        """Where one position looks, on the grid of the keys, as in `NonLocal.weights`."""
         return self.non_local.weights(self.conva(x), query)

@@ -12,7 +12,8 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sightline.models.encoder import Encoder, maps_of
+from sightline.models.encoder import Encoder, map_and_maps
+from sightline.models.heads import FeatureHead
 
 
 class Answers(NamedTuple):
@@ -49,21 +50,21 @@ class Segmenter(nn.Module):
         Raises:
             ValueError: there is an auxiliary head, and the encoder has one stage alone.
         """
-        before, x = None, None
+        other = None
         if self.auxiliary is None:
             x = self.encoder(image)
         else:
-            stages = maps_of(self.encoder, image)
+            x, stages = map_and_maps(self.encoder, image)
             if len(stages) < 2:
                 raise ValueError(
                     "the auxiliary head stands on the stage before the last, and this encoder has one map alone: leave"
                     " it out (auxiliary=None), or give the encoder a method `maps`"
                 )
-            before, x = stages[-2:]
-        features = self.head.features(x) if hasattr(self.head, "features") else None
-        logits = self.head(x) if features is None else self.head.classify(x, features)
-        other = None if self.auxiliary is None else self._grow(self.auxiliary(before), image)
-        return Answers(self._grow(logits, image), other, features)
+            other = self._grow(self.auxiliary(stages[-2]), image)
+        if not isinstance(self.head, FeatureHead):
+            return Answers(self._grow(self.head(x), image), other, None)
+        features = self.head.features(x)
+        return Answers(self._grow(self.head.classify(x, features), image), other, features)
 
     def _grow(self, logits: Tensor, image: Tensor) -> Tensor:
         return F.interpolate(logits, size=image.shape[2:], mode="bilinear", align_corners=self.align_corners)

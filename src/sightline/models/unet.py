@@ -65,7 +65,11 @@ class UNet(nn.Module):
 
     def forward(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b channels y x"]:
         """Down and up again."""
-        *kept, x = self.maps(image)
+        return self.decode(self.maps(image))
+
+    def decode(self, maps: list[Tensor]) -> Float[Tensor, "b channels y x"]:
+        """The way up, from the maps of the way down."""
+        *kept, x = maps
         for layer, fine in zip(self.up, reversed(kept), strict=True):
             x = layer(torch.cat([F.interpolate(x, size=fine.shape[2:], mode="nearest"), fine], 1))
         return x
