@@ -70,13 +70,16 @@ class VGG(nn.Module):
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
 
+    def _check(self, image: Tensor, smallest: int) -> None:
+        check_image("VGG", image, self.image_channels)
+        if min(image.shape[2:]) < smallest:
+            raise ValueError(
+                f"VGG pools {image.shape[2]} x {image.shape[3]} pixels to nothing: give {smallest} or more"
+            )
+
     def maps(self, image: Float[Tensor, "b c h w"]) -> list[Tensor]:
         """The maps of the five stages, each before its pooling."""
-        check_image("VGG", image, self.image_channels)
-        if min(image.shape[2:]) < self.stride:
-            raise ValueError(
-                f"VGG pools {image.shape[2]} x {image.shape[3]} pixels to nothing: give {self.stride} or more"
-            )
+        self._check(image, self.stride)
         x, out, begin = image, [], 0
         for end in self.ends:
             x = self.features[begin:end](x)
@@ -89,7 +92,8 @@ class VGG(nn.Module):
         return self.maps(image)[-1]
 
     def classify(self, image: Float[Tensor, "b c h w"]) -> Float[Tensor, "b k"]:
-        """Logits of the classifier, if it was built; an image of 32 x 32 or more."""
+        """Logits of the classifier, if it was built; it pools once more, so that an image has 32 x 32 or more."""
         if not self.classes:
             raise ValueError("this VGG has no classifier: build it with classes=")
+        self._check(image, 2 * self.stride)
         return self.classifier(torch.flatten(self.avgpool(self.features[-1](self.forward(image))), 1))
