@@ -9,10 +9,10 @@ size. The distillation token is DeiT's (Touvron et al., 2021, https://arxiv.org/
 Left out: dropout, and hybrids with a convolutional stem.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
-import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
@@ -22,7 +22,7 @@ from sightline.layers.recompute import recompute as run_again
 from sightline.layers.transformer import TransformerBlock
 from sightline.models.encoder import check_image
 from sightline.ops.arguments import choose
-from sightline.ops.positions import resize_table
+from sightline.ops.positions import resize_table, sinusoidal
 
 
 @dataclass(frozen=True)
@@ -41,8 +41,12 @@ SIZES = {  # tiny and small: Touvron et al., 2021, https://arxiv.org/abs/2012.12
     "large": Size(1024, 24, 16),
     "huge": Size(1280, 32, 16),
 }
-TABLES = ("learned", "none", *CONVENTIONS)
-RESIZES = ("antialias", "bicubic", "offset")
+TABLES = ("learned", "none", *CONVENTIONS, "sinusoidal")
+RESIZES = {  # whether antialiased, and what is added to the new size
+    "antialias": (True, 0.0),  # timm, DINOv2 with registers
+    "bicubic": (False, 0.0),  # DeiT, MAE, Hugging Face
+    "offset": (False, 0.1),  # DINOv2 without registers
+}
 
 
 class PatchEmbedding(nn.Module):
@@ -69,8 +73,9 @@ class VisionTransformer(nn.Module):
         class_token: whether there is one; without it the summary is the mean over the map.
         distilled: whether there is a distillation token beside it, with a classifier `head_dist` of its own.
         registers: number of register tokens.
-        table: "learned"; "none"; or a fixed sin-cos table in a convention of `layers.positions.SinCosPositions`: "mae",
-            "moco_v3", "big_vision", "timm", made anew for each size.
+        table: "learned"; "none"; or a fixed one, made anew for each size: sin-cos in a convention of
+            `layers.positions.SinCosPositions`, "mae", "moco_v3", "big_vision" or "timm", or "sinusoidal", the code of a
+            sequence (Vaswani et al.) over the patches counted row by row.
         table_prefix: which prefix tokens have rows in the learned table: "all", "class" (DINOv2: the registers have
             none) or "none" (timm's `no_embed_class`).
         table_resize: how the learned table gets another size: "antialias" (timm: bicubic, antialiased), "bicubic"
@@ -79,7 +84,8 @@ class VisionTransformer(nn.Module):
         conditional: whether conditional positions follow the first block (Chu et al., https://arxiv.org/abs/2102.10882).
         position: module with `rotate` or `bias` for every block's attention (`layers/positions.py`), shared by them.
         pool: what is classified: "token", the class token after the last norm, or "mean", the mean over the patches'
-            tokens, normed after it (`fc_norm`) and not before, as in MAE's fine-tuning; then no map is normed.
+            tokens, normed after it (`fc_norm`) and not before, as in MAE's fine-tuning; then no map is normed, and
+            nothing but its blocks asks for the class token.
         mlp_ratio: width of the MLPs over that of the tokens.
         norm_eps: of every norm; 1e-6 in timm and DeiT, 1e-12 in Hugging Face's ViT.
         layer_scale: start of the learned factors on the branches; None for none.
@@ -88,7 +94,7 @@ class VisionTransformer(nn.Module):
 
     Raises:
         ValueError: an image size that the patch does not divide, heads that do not divide the channels, an unknown
-            option, a token that is asked for without the class token.
+            option, a distillation token without a class token or beside pool="mean".
     """
 
     def __init__(
@@ -120,8 +126,8 @@ class VisionTransformer(nn.Module):
         choose("prefix of the table", table_prefix, ("all", "class", "none"))
         self.table_resize = choose("way to resize the table", table_resize, RESIZES)
         self.pool = choose("pooling", pool, ("token", "mean"))
-        if distilled and not class_token:
-            raise ValueError("a distillation token stands beside a class token: leave class_token=True")
+        if distilled and not (class_token and pool == "token"):
+            raise ValueError("a distillation token answers beside a class token: leave class_token=True, pool='token'")
         self.image_channels, self.channels, self.stride, self.classes = image_channels, size.channels, patch, classes
         self.grid, self.recompute = self._grid(image_size), recompute
         self.prefix = class_token + distilled + registers
@@ -133,7 +139,8 @@ class VisionTransformer(nn.Module):
         self.reg_token = nn.Parameter(torch.empty(1, registers, size.channels)) if registers else None
         rows = self.table_prefix + self.grid[0] * self.grid[1]
         self.pos_embed = nn.Parameter(torch.empty(1, rows, size.channels)) if table == "learned" else None
-        self.fixed = SinCosPositions(table) if table in CONVENTIONS else None
+        fixed = table not in ("learned", "none")
+        self.fixed = SinCosPositions(_row_by_row if table == "sinusoidal" else table) if fixed else None
         self.blocks = nn.ModuleList(
             TransformerBlock(
                 size.channels,
@@ -160,9 +167,10 @@ class VisionTransformer(nn.Module):
                 nn.init.trunc_normal_(module.weight, std=0.02)
                 if module.bias is not None:
                     nn.init.zeros_(module.bias)
-        if self.pos_embed is not None:
-            nn.init.trunc_normal_(self.pos_embed, std=0.02)
-        for token in self._tokens:
+        for table in (self.pos_embed, self.dist_token):
+            if table is not None:
+                nn.init.trunc_normal_(table, std=0.02)
+        for token in (self.cls_token, self.reg_token):
             if token is not None:
                 nn.init.normal_(token, std=1e-6)
 
@@ -188,7 +196,8 @@ class VisionTransformer(nn.Module):
         grid = self._grid(tuple(image.shape[2:]))
         tokens = self.patch_embed(image if self.coordinates is None else self.coordinates(image))
         if self.fixed is not None:
-            tokens = tokens + self.fixed.table(grid, self.channels, device=image.device, dtype=tokens.dtype)
+            weight = self.patch_embed.proj.weight  # its dtype, as a learned table's: under autocast tokens are in half
+            tokens = tokens + self.fixed.table(grid, self.channels, device=weight.device, dtype=weight.dtype)
         prefix = [t.expand(image.shape[0], -1, -1) for t in self._tokens if t is not None]
         tokens = torch.cat([*prefix, tokens], 1)
         if self.pos_embed is None:
@@ -203,23 +212,18 @@ class VisionTransformer(nn.Module):
     def _table(self, grid: tuple[int, int]) -> Tensor:
         """The learned table at the size of this grid."""
         assert self.pos_embed is not None
-        if self.table_resize != "offset":
-            antialias = self.table_resize == "antialias"
-            return resize_table(self.pos_embed, self.grid, grid, prefix=self.table_prefix, antialias=antialias)
-        if not torch.compiler.is_exporting() and grid == self.grid:
-            return self.pos_embed
-        places = self.pos_embed[:, self.table_prefix :].unflatten(1, self.grid).movedim(-1, 1)
-        factors = tuple((new + 0.1) / old for new, old in zip(grid, self.grid, strict=True))
-        places = F.interpolate(places, scale_factor=factors, mode="bicubic", align_corners=False)
-        return torch.cat([self.pos_embed[:, : self.table_prefix], places.flatten(2).mT], 1)
+        antialias, offset = RESIZES[self.table_resize]
+        return resize_table(
+            self.pos_embed, self.grid, grid, prefix=self.table_prefix, antialias=antialias, offset=offset
+        )
 
     def _as_map(self, tokens: Tensor, grid: tuple[int, int]) -> Tensor:
         return tokens[:, self.prefix :].unflatten(1, grid).movedim(-1, 1)
 
     def _run(self, index: int, x: Tensor, grid: tuple[int, int]) -> Tensor:
         """One block, and the conditional positions after the first."""
-        again, block = self.recompute and torch.is_grad_enabled(), self.blocks[index]
-        x = run_again(block, x, size=grid) if again else block(x, size=grid)
+        block = self.blocks[index]
+        x = run_again(block, x, size=grid) if self.recompute else block(x, size=grid)
         if index > 0 or self.conditional is None:
             return x
         places = self.conditional(self._as_map(x, grid)).flatten(2).mT
@@ -288,6 +292,12 @@ class VisionTransformer(nn.Module):
         layer = self.blocks[wanted]
         assert isinstance(layer, TransformerBlock)
         return layer.weights(x, index, size=grid)
+
+
+def _row_by_row(
+    size: Sequence[int], channels: int, *, device: torch.device | str | None, dtype: torch.dtype
+) -> Float[Tensor, "n c"]:
+    return sinusoidal(size[0] * size[1], channels, device=device, dtype=dtype)
 
 
 def vit_tiny(*, image_size: tuple[int, int] = (224, 224), patch: int = 16, classes: int = 0) -> VisionTransformer:

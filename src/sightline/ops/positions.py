@@ -127,13 +127,20 @@ def sincos_timm(
 
 
 def resize_table(
-    table: Float[Tensor, "one n c"], old: Sequence[int], new: Sequence[int], *, prefix: int = 0, antialias: bool
+    table: Float[Tensor, "one n c"],
+    old: Sequence[int],
+    new: Sequence[int],
+    *,
+    prefix: int = 0,
+    antialias: bool,
+    offset: float = 0.0,
 ) -> Float[Tensor, "one m c"]:
     """Resize a learned position table by bicubic interpolation, half-pixel centres; prefix rows stay as they are.
 
     `[1, prefix + h * w, c]` for `old = (h, w)` becomes `[1, prefix + y * x, c]` for `new = (y, x)`. The same checkpoint
     gives different features in different libraries, because DeiT and MAE resize without antialiasing and timm with it;
-    so nothing is assumed here. The two differ when the table grows, too (see `bicubic_matrix`).
+    so nothing is assumed here. The two differ when the table grows, too (see `bicubic_matrix`). With an `offset` the
+    new size counts as so much larger, as in DINOv2 (0.1), but where it is the old one.
 
     Raises:
         ValueError: the table does not have the rows that `old` and `prefix` call for, or a size is no map's.
@@ -149,11 +156,17 @@ def resize_table(
     # at its own size the resize changes nothing; an exported network has one graph for every size
     if not torch.compiler.is_exporting() and tuple(old) == tuple(new):
         return table
-    resized = resize_bicubic(table[:, prefix:].unflatten(1, (old[0], old[1])), new, antialias=antialias)
+    if offset:  # nothing at the table's own size, which an exported network does not know: arithmetic, no branch
+        changed = sum((a - b) * (a - b) for a, b in zip(old, new, strict=True))
+        offset = offset * torch.sym_min(changed, 1)
+    maps = table[:, prefix:].unflatten(1, (old[0], old[1]))
+    resized = resize_bicubic(maps, new, antialias=antialias, offset=offset)
     return torch.cat([table[:, :prefix], resized.flatten(1, 2)], dim=1)
 
 
-def resize_bicubic(maps: Float[Tensor, "b h w c"], size: Sequence[int], *, antialias: bool) -> Float[Tensor, "b y x c"]:
+def resize_bicubic(
+    maps: Float[Tensor, "b h w c"], size: Sequence[int], *, antialias: bool, offset: float = 0.0
+) -> Float[Tensor, "b y x c"]:
     """Bicubic resize of a channels-last map as two matrix products, equal to `torch.nn.functional.interpolate`.
 
     Its antialiased backward cannot be compiled for sizes that vary, and on a GPU its backward is not deterministic.
@@ -161,7 +174,7 @@ def resize_bicubic(maps: Float[Tensor, "b h w c"], size: Sequence[int], *, antia
     """
     exact = maps.to(torch.promote_types(maps.dtype, torch.float32))
     rows, columns = (
-        bicubic_matrix(old, new, antialias=antialias, device=maps.device, dtype=exact.dtype)
+        bicubic_matrix(old, new, antialias=antialias, offset=offset, device=maps.device, dtype=exact.dtype)
         for old, new in zip(maps.shape[1:3], size, strict=True)
     )
     return torch.einsum("yh,bhwc,xw->byxc", rows, exact, columns).to(maps.dtype)
@@ -172,6 +185,7 @@ def bicubic_matrix(
     new: int,
     *,
     antialias: bool,
+    offset: float = 0.0,
     device: torch.device | str | None = None,
     dtype: torch.dtype = torch.float32,
 ) -> Float[Tensor, "new old"]:
@@ -179,12 +193,13 @@ def bicubic_matrix(
 
     Keys' cubic kernel (1981) about the half-pixel centre. PyTorch, hence every library built on it, takes a = -0.75 and
     repeats the border without antialiasing; a = -0.5, a kernel widened by old / new, and renormalisation at the border
-    with it.
+    with it. An `offset` makes the new axis count as `new + offset` long, as the factor (new + offset) / old does there.
     """
     sources = torch.arange(old, device=device, dtype=dtype)
-    centres = (torch.arange(new, device=device, dtype=dtype)[:, None] + 0.5) * (old / new) - 0.5
+    step = old / (new + offset)
+    centres = (torch.arange(new, device=device, dtype=dtype)[:, None] + 0.5) * step - 0.5
     if antialias:
-        kernel = _cubic((sources - centres) / torch.sym_max(old / new, 1.0), -0.5)
+        kernel = _cubic((sources - centres) / torch.sym_max(step, 1.0), -0.5)
         return kernel / kernel.sum(1, keepdim=True)
     before = centres.floor()
     taps = [before + step for step in (-1, 0, 1, 2)]
