@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from jaxtyping import Float
 from torch import Tensor, nn
 
-from sightline.layers.convolution import make_norm
+from sightline.layers.convolution import GROUPS, make_norm
 from sightline.models.heads import make_activation, quarter
 
 
@@ -45,7 +45,8 @@ class PyramidHead(nn.Module):
         dropout: probability of dropping a channel before the classifier.
 
     Raises:
-        ValueError: no bins, or more of them than channels; one image in training with a batch norm and a single cell.
+        ValueError: no bins, or more of them than channels; a norm over a single number, which a grid of one cell leaves
+            to a group norm of few channels, and to a batch norm in training on one image.
     """
 
     def __init__(
@@ -64,6 +65,11 @@ class PyramidHead(nn.Module):
             raise ValueError(f"bins are one or more positive numbers, at most as many as channels, got {tuple(bins)}")
         self.channels, self.classes, self.bins, self.norm = channels, classes, tuple(bins), norm
         width, narrow = quarter(channels, inner), channels // len(bins)
+        if norm == "group" and 1 in bins and narrow <= GROUPS:
+            raise ValueError(
+                f"a group norm of {narrow} channels has one in each group, a single number on a grid of one cell: give"
+                f" more than {GROUPS * len(bins)} channels, bins without 1, or another norm"
+            )
         self.pools = nn.ModuleList(
             nn.Sequential(
                 nn.Conv2d(channels, narrow, 1, bias=False), make_norm(norm, narrow), make_activation(activation)
