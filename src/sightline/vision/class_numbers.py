@@ -26,8 +26,7 @@ def as_classes(
     if ignore < MOST:
         table[ignore] = ignore
     for number, index in pairs:
-        if stored is not None or number != ignore:
-            table[number] = index
+        table[number] = index
     if found.dtype.itemsize > 2:
         found = np.where((found < 0) | (found > MOST), MOST, found)
     return table[found]

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from jaxtyping import Int64
 from torch import Tensor
@@ -114,17 +115,17 @@ def _look(examples: Examples, index: int) -> tuple[tuple[str, ...], tuple[int, i
         problems = getattr(examples, "problems", None)
         said = problems(index) if problems is not None else ()
         return tuple(said) or (str(error),), (0, 0), None, 0
-    size, name = (image.shape[1], image.shape[2]), examples.name(index)
-    if target.ndim and tuple(target.shape) != size:
-        return (_sizes_differ(name, size, tuple(target.shape)),), (0, 0), None, 0
-    counts = target != examples.ignore if target.ndim else torch.tensor(True)
-    wrong = counts & ((target < 0) | (target >= k))
+    size, name, labels = (image.shape[1], image.shape[2]), examples.name(index), target.numpy()  # see `reading.py`
+    if labels.ndim and labels.shape != size:
+        return (_sizes_differ(name, size, labels.shape),), (0, 0), None, 0
+    counts = labels != examples.ignore if labels.ndim else np.array(True)
+    wrong = counts & ((labels < 0) | (labels >= k))
     if wrong.any():
-        place = wrong.nonzero()[0].tolist()
+        place = tuple(int(axis[0]) for axis in np.nonzero(wrong)) if labels.ndim else ()
         where = f" at pixel y={place[0]}, x={place[1]}" if place else ""
-        return (f"{name} has the class {target[tuple(place)]}{where}: there are 0 to {k - 1}",), (0, 0), None, 0
-    counted = target[counts]
-    return (), size, torch.bincount(counted, minlength=k), target.numel() - counted.numel()
+        return (f"{name} has the class {labels[place]}{where}: there are 0 to {k - 1}",), (0, 0), None, 0
+    counted = labels[counts]
+    return (), size, torch.from_numpy(np.bincount(counted, minlength=k)), labels.size - counted.size
 
 
 def _sizes_differ(name: str, image: tuple[int, ...], mask: tuple[int, ...]) -> str:

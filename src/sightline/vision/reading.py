@@ -31,7 +31,8 @@ def read_image(path: str | Path) -> UInt8[Tensor, "3 h w"]:
         ValueError: it is broken, cut short, far too large or no image; the sentence names it.
     """
     with _opened(path) as file:
-        upright = ImageOps.exif_transpose(file)
+        upright: Image.Image = file
+        ImageOps.exif_transpose(upright, in_place=True)
         if upright.mode == "F":
             raise ValueError(f"{path} cannot be read: it holds fractions without a range, save it with 8 or 16 bits")
         if upright.mode.startswith("I"):
@@ -39,8 +40,9 @@ def read_image(path: str | Path) -> UInt8[Tensor, "3 h w"]:
         else:
             if "transparency" in upright.info and upright.mode == "P":
                 upright = upright.convert("RGBA")  # Pillow warns of such palettes otherwise
-            pixels = np.array(upright.convert("RGB"))
-    return torch.from_numpy(pixels).permute(2, 0, 1).contiguous()
+            pixels = np.asarray(upright if upright.mode == "RGB" else upright.convert("RGB"))
+    # Copied by NumPy: PyTorch's threads, one team per reading thread, would fight for the cores.
+    return torch.from_numpy(np.ascontiguousarray(pixels.transpose(2, 0, 1)))
 
 
 def _eight_bits(grey: Integer[np.ndarray, "h w"], path: str | Path) -> UInt8[np.ndarray, "h w 3"]:
