@@ -154,7 +154,7 @@ def test_bad_input_is_said_in_a_sentence() -> None:
         PyramidHead(8, 3)(torch.randn(1, 8, 4, 4))
     PyramidHead(8, 3).eval()(torch.randn(1, 8, 4, 4))
     PyramidHead(36, 3, norm="group")(torch.randn(1, 36, 4, 4))
-    with pytest.raises(ValueError, match="norm of 2 channels has one in each group, .*: give more than 32 channels"):
+    with pytest.raises(ValueError, match=r"norm of 2 channels has one in each group, .*: give more than 32 channels"):
         PyramidHead(8, 3, norm="group")
     PyramidHead(8, 3, bins=(2, 3))(torch.randn(1, 8, 4, 4))
     for build in (ConvolutionHead, NonLocalHead, PyramidHead):
