@@ -1,6 +1,7 @@
 """Every encoder keeps the contract at oblong and odd sizes, and has the published number of parameters."""
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
 import torch
@@ -12,7 +13,7 @@ from sightline.models.convnet import AlexNet, ConvNet, make_stem
 from sightline.models.encoder import Encoder, maps_of, summary_of
 from sightline.models.resnet import ResNet
 from sightline.models.unet import UNet
-from sightline.models.vit import SIZES, Size, VisionTransformer, vit_base, vit_large, vit_small, vit_tiny
+from sightline.models.vit import SIZES, Size, VisionTransformer, vit_base, vit_huge, vit_large, vit_small, vit_tiny
 
 
 def parameters(build: Callable[[], nn.Module]) -> int:
@@ -75,7 +76,7 @@ def test_parameters_are_as_many_as_in_torchvision(build: Callable[[], nn.Module]
         (lambda: vit_base(classes=1000), 86.57),
         (lambda: vit_base(classes=1000, patch=32), 88.22),
         (lambda: vit_large(classes=1000), 304.33),
-        (lambda: VisionTransformer(Size(1280, 32, 16), patch=14), 630.76),  # listed without a classifier
+        (vit_huge, 630.76),  # listed without a classifier
     ],
 )
 def test_parameters_are_as_many_as_in_timm(build: Callable[[], nn.Module], published: float) -> None:
@@ -132,6 +133,32 @@ def test_dilations_are_those_of_ccnet() -> None:
     dilations = [{block.conv2.dilation for block in stage} for stage in network.stages]
     assert dilations == [{(1, 1)}, {(1, 1)}, {(2, 2)}, {(4, 4)}]
     assert network(torch.zeros(1, 3, 769, 1)).shape[2:] == (97, 1)
+
+
+@pytest.mark.parametrize(
+    ("depth", "options", "expected"),
+    [
+        (50, {"output_stride": 16, "multi_grid": (1, 2, 4)}, [1, 4, 8]),  # Chen et al., 2017: rates 2 x (1, 2, 4)
+        (50, {"output_stride": 16, "multi_grid": (1, 2, 4), "dilate_first": True}, [2, 4, 8]),
+        (50, {"output_stride": 8, "multi_grid": (2, 1), "dilate_first": True}, [8, 4, 8]),
+        (101, {"output_stride": 8, "multi_grid": (1, 1, 1), "dilate_first": True}, [4, 4, 4]),  # CCNet
+        (50, {"multi_grid": (1, 2, 1)}, [1, 2, 1]),
+        (18, {"output_stride": 16, "multi_grid": (3, 2)}, [3, 4]),
+    ],
+)
+def test_a_multi_grid_multiplies_the_last_stages_dilations(
+    depth: int, options: dict[str, Any], expected: list[int]
+) -> None:
+    network = ResNet(depth, width=4, **options)
+    first = "conv2" if depth >= 50 else "conv1"  # the convolution that may stride
+    assert [block.get_submodule(first).dilation[0] for block in network.layer4] == expected
+    plain = ResNet(depth, width=4, **{**options, "multi_grid": (1,)})
+    for here, there in zip(network.stages[:3], plain.stages[:3], strict=True):
+        assert str(here) == str(there)
+    image = torch.zeros(1, 3, 65, 97)
+    assert [m.shape for m in network.eval().maps(image)] == [m.shape for m in plain.eval().maps(image)]
+    with pytest.raises(ValueError, match=r"one or more positive factors of the dilation, got \(1, 0\)"):
+        ResNet(depth, width=4, multi_grid=(1, 0))
 
 
 def test_a_stack_sees_exactly_as_far_as_its_kernels_reach() -> None:

@@ -19,19 +19,20 @@ def small(**options: Any) -> VisionTransformer:
     return network
 
 
-def oracle(network: VisionTransformer, image: Tensor) -> Tensor:
-    """All tokens after the last norm, by unfolded patches and `nn.TransformerEncoderLayer`."""
+def oracle(network: VisionTransformer, image: Tensor, *, eps: float = 1e-6) -> Tensor:
+    """All tokens, by unfolded patches and `nn.TransformerEncoderLayer`, after the last norm where there is one."""
     state = network.state_dict()
     patches = F.unfold(image, 8, stride=8).transpose(1, 2)  # [b, n, c * 8 * 8]
     tokens = patches @ state["patch_embed.proj.weight"].flatten(1).T + state["patch_embed.proj.bias"]
-    prefix = [state[name].expand(len(image), -1, -1) for name in ("cls_token", "reg_token") if name in state]
+    names = ("cls_token", "dist_token", "reg_token")
+    prefix = [state[name].expand(len(image), -1, -1) for name in names if name in state]
     tokens = torch.cat([*prefix, tokens], 1)
     if "pos_embed" in state:
         table = state["pos_embed"]
         tokens[:, tokens.shape[1] - table.shape[1] :] += table
     for i in range(SMALL.depth):
         layer = nn.TransformerEncoderLayer(
-            16, 2, 64, dropout=0.0, activation="gelu", layer_norm_eps=1e-6, batch_first=True, norm_first=True
+            16, 2, 64, dropout=0.0, activation="gelu", layer_norm_eps=eps, batch_first=True, norm_first=True
         ).double()
         names = {
             "self_attn.in_proj_": "attn.qkv.", "self_attn.out_proj.": "attn.proj.", "linear1.": "mlp.fc1.",
@@ -45,7 +46,9 @@ def oracle(network: VisionTransformer, image: Tensor) -> Tensor:
             }
         )
         tokens = layer(tokens)
-    return F.layer_norm(tokens, (16,), state["norm.weight"], state["norm.bias"], 1e-6)
+    return (
+        F.layer_norm(tokens, (16,), state["norm.weight"], state["norm.bias"], eps) if "norm.weight" in state else tokens
+    )
 
 
 @pytest.mark.parametrize(
@@ -56,6 +59,8 @@ def oracle(network: VisionTransformer, image: Tensor) -> Tensor:
         {"registers": 3, "table_prefix": "none"},
         {"class_token": False},
         {"table": "none"},
+        {"distilled": True},
+        {"distilled": True, "registers": 3, "table_prefix": "none"},
     ],
 )
 def test_it_equals_pytorchs_own_layers(options: dict[str, Any]) -> None:
@@ -91,6 +96,43 @@ def test_classification_is_the_head_on_the_class_token() -> None:
     image = torch.randn(2, 3, 16, 24, dtype=torch.float64)
     expected = oracle(network, image)[:, 0] @ network.head.weight.T + network.head.bias
     torch.testing.assert_close(network.classify(image), expected)
+
+
+def test_a_distilled_network_answers_by_both_classifiers() -> None:
+    network = small(classes=5, distilled=True, registers=1)
+    image = torch.randn(2, 3, 16, 24, dtype=torch.float64)
+    tokens = oracle(network, image)
+    first = tokens[:, 0] @ network.head.weight.T + network.head.bias
+    second = tokens[:, 1] @ network.head_dist.weight.T + network.head_dist.bias
+    torch.testing.assert_close(network.classify_both(image), (first, second))
+    torch.testing.assert_close(network.classify(image), (first + second) / 2)
+    torch.testing.assert_close(network(image), tokens[:, 3:].mT.unflatten(2, (2, 3)))
+    names = set(network.state_dict())
+    assert {"dist_token", "head_dist.weight", "head_dist.bias"} < names
+    assert network.pos_embed.shape == (1, 3 + 6, 16)
+    assert "head_dist.weight" not in small(distilled=True).state_dict()
+
+
+@pytest.mark.parametrize("options", [{}, {"class_token": False}, {"registers": 2}])
+def test_the_mean_is_normed_after_it_was_taken(options: dict[str, Any]) -> None:
+    network = small(classes=5, pool="mean", **options)
+    assert {"fc_norm.weight", "fc_norm.bias"} < set(network.state_dict())
+    assert "norm.weight" not in network.state_dict()
+    image = torch.randn(2, 3, 16, 24, dtype=torch.float64)
+    tokens = oracle(network, image)
+    torch.testing.assert_close(network(image), tokens[:, network.prefix :].mT.unflatten(2, (2, 3)))  # not normed
+    mean = tokens[:, network.prefix :].mean(1)
+    summary = F.layer_norm(mean, (16,), network.fc_norm.weight, network.fc_norm.bias, 1e-6)
+    torch.testing.assert_close(network.summary(image), summary)
+    torch.testing.assert_close(network.classify(image), summary @ network.head.weight.T + network.head.bias)
+
+
+def test_the_eps_of_every_norm_is_the_one_asked_for() -> None:
+    image = torch.randn(2, 3, 16, 24, dtype=torch.float64)
+    for options in ({}, {"pool": "mean"}):
+        network = small(norm_eps=0.3, **options)
+        assert {m.eps for m in network.modules() if isinstance(m, nn.LayerNorm)} == {0.3}
+        torch.testing.assert_close(network.tokens(image), oracle(network, image, eps=0.3))
 
 
 def test_another_size_resizes_the_table_alone() -> None:
@@ -148,6 +190,13 @@ def test_bad_input_is_said_in_a_sentence() -> None:
         network(torch.zeros(3, 32, 32))
     with pytest.raises(ValueError, match="no classifier: build it with classes="):
         network.classify(torch.zeros(1, 3, 32, 32))
+    with pytest.raises(ValueError, match="no second classifier: build it with distilled=True, classes="):
+        VisionTransformer(Size(8, 1, 2), classes=3).classify_both(torch.zeros(1, 3, 32, 32))
+    for options in ({"class_token": False}, {"pool": "mean"}):
+        with pytest.raises(ValueError, match="beside a class token: leave class_token=True, pool='token'"):
+            VisionTransformer(Size(8, 1, 2), distilled=True, **options)
+    with pytest.raises(ValueError, match="unknown pooling 'avg': it is one of token, mean"):
+        VisionTransformer(Size(8, 1, 2), pool="avg")
     with pytest.raises(ValueError, match="10 channels do not divide into 4 heads"):
         VisionTransformer(Size(10, 1, 4))
     with pytest.raises(ValueError, match=r"\(2, 0\) does not lie on a map of size \(2, 2\)"):
