@@ -15,6 +15,7 @@ from sightline.run import open_run, read_metrics
 from sightline.run.processes import (
     add_up,
     add_up_gradients,
+    by_the_first,
     greatest,
     open_processes,
     processes,
@@ -80,6 +81,10 @@ def fitted(folder: Path, *, stop_at: int | None = None, resume: bool = False) ->
     )
 
 
+def fails() -> None:
+    raise ValueError(f"said by {processes().rank}")
+
+
 def in_two_processes(rank: int, folder: str, port: int) -> None:
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
@@ -98,6 +103,11 @@ def in_two_processes(rank: int, folder: str, port: int) -> None:
         out["stopped"] = fitted(Path(folder) / "other", stop_at=2)
         out["sum"], out["max"] = add_up(torch.tensor(float(rank + 1))), greatest(torch.tensor([rank, -rank]))
         out["same"] = same_everywhere({"from": rank})
+        out["first"] = by_the_first(lambda: processes().rank)
+        try:
+            by_the_first(fails)
+        except (ValueError, SystemExit) as error:
+            out["failed"] = f"{type(error).__name__} {error}"
         one_sided = torch.nn.Linear(1, 1)
         if rank == 0:
             one_sided(torch.ones(1)).sum().backward()
@@ -146,8 +156,13 @@ def test_sums_over_processes(parts: tuple[list[dict[str, Any]], Path]) -> None:
         assert part["sum"] == 3
         assert part["max"].tolist() == [1, 0]
         assert part["same"] == {"from": 0}
+        assert part["first"] == 0
         assert part["one sided"].tolist() == [[1.0]]
         assert part["none"]
+
+
+def test_a_failure_of_the_first_is_said_once(parts: tuple[list[dict[str, Any]], Path]) -> None:
+    assert [part["failed"] for part in parts[0]] == ["ValueError said by 0", "SystemExit 2"]
 
 
 def test_each_evaluates_its_share(parts: tuple[list[dict[str, Any]], Path]) -> None:

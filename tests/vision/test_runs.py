@@ -313,6 +313,28 @@ def test_data_is_looked_at_first_and_weighed(tmp_path: Path, capsys: pytest.Capt
     assert "images to segment" not in capsys.readouterr().out
 
 
+def test_published_weights_are_where_the_encoder_begins(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    from safetensors.torch import save_file
+
+    torch.manual_seed(7)
+    published = rebuild(RESNET)
+    save_file(published.state_dict(), tmp_path / "resnet.safetensors")
+    settings = replace(SETTINGS, encoder=json.dumps(RESNET), weights=tmp_path / "resnet.safetensors", average=None)
+    settings = replace(settings, out=tmp_path / "run", steps=1, batch=2, learning_rate=1e-12, val="")
+    run_segment(settings)
+    encoder = load_run(tmp_path / "run").network.encoder
+    for name, parameter in published.named_parameters():
+        torch.testing.assert_close(encoder.get_parameter(name), parameter, rtol=0, atol=1e-9)
+    assert "torchvision" in capsys.readouterr().out
+    (tmp_path / "resnet.safetensors").unlink()
+    run_segment(replace(settings, resume=True))  # the checkpoint has them
+
+
+def test_tensorboard_is_told(tmp_path: Path) -> None:
+    run_segment(replace(SETTINGS, out=tmp_path / "run", steps=2, batch=2, tensorboard=True))
+    assert list((tmp_path / "run" / "tensorboard").glob("events*"))
+
+
 def test_data_without_a_second_part_is_trained_on_all_the_same(tmp_path: Path) -> None:
     settings: dict[str, Any] = {"steps": 2, "batch": 2, "out": tmp_path / "run", "val": ""}
     run_segment(replace(SETTINGS, **settings))

@@ -9,7 +9,7 @@ Left out: starting processes, processes that hold parts of one network, and coll
 import contextlib
 import datetime
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -139,6 +139,27 @@ def same_everywhere(value: Any) -> Any:
     box = [value]
     dist.broadcast_object_list(box)
     return box[0]
+
+
+def by_the_first(work: Callable[[], Any]) -> Any:
+    """Let the first process do something, and give all of them what comes of it.
+
+    Where it fails, only the first one says so; the others end with exit code 2.
+    """
+    if processes().count == 1:
+        return work()
+    result, failed = None, None
+    if processes().writes:
+        try:
+            result = work()
+        except (ValueError, OSError) as error:
+            failed = error
+    bad, result = same_everywhere((failed is not None, result))
+    if failed is not None:
+        raise failed
+    if bad:
+        raise SystemExit(2)
+    return result
 
 
 def wait_for_all() -> None:

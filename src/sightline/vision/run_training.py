@@ -4,6 +4,7 @@ Left out: the loop itself (`loop.py`).
 """
 
 import contextlib
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +16,9 @@ from sightline.run.checkpoint import has_checkpoint
 from sightline.run.config import read_config
 from sightline.run.device import choose_device, seed_everything
 from sightline.run.folder import open_run, read_metrics
-from sightline.run.processes import local_device, open_processes, processes, same_everywhere, wait_for_all
+from sightline.run.processes import by_the_first, local_device, open_processes, processes
 from sightline.run.stop import stop_on_interrupt
+from sightline.run.tensorboard import write_events
 from sightline.vision.augment import IMAGENET_MEAN, IMAGENET_STD
 from sightline.vision.batches import check_batch
 from sightline.vision.build import build_network, open_data
@@ -24,7 +26,7 @@ from sightline.vision.class_weights import class_weights
 from sightline.vision.examples import Examples
 from sightline.vision.inspection import Inspection, inspect
 from sightline.vision.live import live, looking
-from sightline.vision.loop import Data, Every, fit
+from sightline.vision.loop import Data, Every, Row, fit
 from sightline.vision.predict import needed_multiple
 from sightline.vision.settings import (
     WEIGHINGS,
@@ -74,6 +76,8 @@ def _train(settings: Settings) -> tuple[bool, int]:
     """Everything up to the last checkpoint: whether the end was reached, and the step."""
     task = "segment" if isinstance(settings, TrainSegment) else "classify"
     device = choose_device(local_device(settings.device))
+    if device.type == "cuda":
+        torch.cuda.set_device(device)
     examples, other = _data(settings, task)
     check_batch(examples, settings.batch, settings.accumulate, processes().count)
     weights = _look(settings, examples, other)
@@ -100,12 +104,12 @@ def _train(settings: Settings) -> tuple[bool, int]:
     learner = Learner(
         network, recipe, task=task, classes=len(examples.classes), ignore=ignore, device=device, seed=settings.seed
     )
-    if processes().writes:
-        open_run(settings.out, config, resume=settings.resume)
-    wait_for_all()
+    if settings.tensorboard:
+        by_the_first(lambda: write_events(settings.out))  # now, so that it is not missed at the end
+    by_the_first(lambda: open_run(settings.out, config, resume=settings.resume))
     preparation = preparation_of(task, crop, needed_multiple(network), ignore)
     every = Every(settings.report_every, settings.evaluate_every, settings.save_every)
-    with stop_on_interrupt(repeated=processes().count > 1) as stop, _shown(recipe.steps) as show:
+    with stop_on_interrupt(repeated=processes().count > 1) as stop, _shown(settings) as show:
         ended = fit(
             learner,
             Data(examples, augmentation, other, preparation),
@@ -118,8 +122,20 @@ def _train(settings: Settings) -> tuple[bool, int]:
     return ended, learner.step
 
 
-def _shown(steps: int) -> Any:
-    return live(steps) if processes().writes else contextlib.nullcontext(lambda step, row: None)
+@contextlib.contextmanager
+def _shown(settings: Settings) -> Iterator[Callable[[int, Row | None], None]]:
+    """What is told of every step: by the first process alone."""
+    if not processes().writes:
+        yield lambda step, row: None
+        return
+    with live(settings.steps) as line:
+
+        def show(step: int, row: Row | None) -> None:
+            line(step, row)
+            if settings.tensorboard and row is not None and "best" in row:
+                write_events(settings.out)
+
+        yield show
 
 
 def _data(settings: Settings, task: str) -> tuple[Examples, Examples | None]:
@@ -154,15 +170,17 @@ def _look(settings: Settings, examples: Examples, other: Examples | None) -> tup
         weights = read_config(settings.out)["recipe"]["arguments"]["losses"]["arguments"]["class_weights"]
         if how == "none" or weights is not None:
             return None if how == "none" else tuple(weights)
-    found: list[float] | None = None
-    if processes().writes and (settings.check or how != "none"):
+    if not settings.check and how == "none":
+        return None
+
+    def look() -> tuple[float, ...] | None:
         counts = _checked(examples).counts
         if settings.check and other is not None:
             _checked(other)
-        if how != "none":  # a class that has no pixel has no part in the loss, whatever it weighs
-            found = class_weights(counts, how, absent=0.0).tolist()
-    found = same_everywhere(found)
-    return None if found is None else tuple(found)
+        # A class that has no pixel has no part in the loss, whatever it weighs.
+        return None if how == "none" else tuple(class_weights(counts, how, absent=0.0).tolist())
+
+    return by_the_first(look)
 
 
 def _checked(examples: Examples) -> Inspection:
@@ -207,8 +225,6 @@ def _finish(settings: Settings) -> None:
     from rich.table import Table
 
     if settings.tensorboard:
-        from sightline.run.tensorboard import write_events
-
         write_events(settings.out)
     rows = [row for row in read_metrics(settings.out) if "best" in row]
     if rows:
