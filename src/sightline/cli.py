@@ -60,6 +60,18 @@ def _predict() -> tuple[type, Callable[[Any], None]]:
     return Predict, run
 
 
+def _report() -> tuple[type, Callable[[Any], Any]]:
+    from sightline.vision.report import Report, run
+
+    return Report, run
+
+
+def _tensorboard() -> tuple[type, Callable[[Any], Any]]:
+    from sightline.run.tensorboard import Events, run
+
+    return Events, run
+
+
 def _export() -> tuple[type, Callable[[Any], Any]]:
     from sightline.vision.export_run import Export, run
 
@@ -90,6 +102,8 @@ COMMANDS: Mapping[str, tuple[str, Mapping[str, tuple[str, Load]] | Load]] = {
         },
     ),
     "predict": ("what a trained run says about images, and why", _predict),
+    "report": ("the page of a training run, written again, by other data if asked", _report),
+    "tensorboard": ("a run's metrics as TensorBoard's event files", _tensorboard),
     "export": ("a trained network as a file that runs without sightline", _export),
     "bench": (
         "speed and memory against the references, on this machine",
