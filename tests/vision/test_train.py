@@ -1,6 +1,7 @@
 """Parts of a batch add up to the batch, states put back go on exactly, and mistakes are said in one sentence."""
 
 import dataclasses
+import re
 from pathlib import Path
 from typing import Any
 
@@ -335,3 +336,12 @@ def test_the_order_of_an_epoch_is_used() -> None:
     for _ in train(made, Watched(), AUGMENTATION):
         pass
     assert seen == [index for update in range(3) for _, index in places_of(update, seed=6, count=10, batch=4)]
+
+
+def test_the_example_of_the_page_runs_as_it_stands(capsys: pytest.CaptureFixture[str]) -> None:
+    page = Path(__file__).parents[2] / "docs" / "training.md"
+    (example,) = re.findall(r"```python\n(.*?)```", page.read_text(), re.S)
+    exec(example, {})
+    *rows, score = capsys.readouterr().out.splitlines()
+    assert [row.split()[0] for row in rows] == [str(step) for step in range(1, 21)]
+    assert 0 < float(score) < 1
