@@ -5,7 +5,8 @@ fine.
 Names are torchvision's, and the weights of its networks load (depths 18 to 152, stem "plain"); with the stem "deep" the
 names are those of CCNet's backbone. Two conventions of dilation are in use, with the same weights. torchvision's
 `replace_stride_with_dilation` keeps the first convolution of a dilated stage at the dilation before: the map then holds
-exactly the strided network's numbers, and those between. CCNet (and mmsegmentation's bottlenecks) dilate it as well.
+exactly the strided network's numbers, and those between; mmsegmentation does the same (`contract_dilation`). CCNet
+dilates it as well.
 
 Left out: grouped convolutions.
 """
