@@ -234,6 +234,18 @@ def test_told_nothing_it_cannot_tell_places_apart() -> None:
         assert difference.abs().max() > 1e-3, way
 
 
+@pytest.mark.compile
+@pytest.mark.parametrize("rule", ["antialias", "bicubic", "offset"])
+def test_one_exported_graph_resizes_for_every_size_and_leaves_its_own(rule: str) -> None:
+    network = built(table_resize=rule)
+    y, x = torch.export.Dim("y", min=2, max=20), torch.export.Dim("x", min=2, max=20)
+    sizes = {"image": {2: 8 * y, 3: 8 * x}}
+    program = torch.export.export(network, (picture((24, 32)),), dynamic_shapes=sizes).module()
+    for size in (*SIZES, (16, 32)):
+        image = picture(size)
+        torch.testing.assert_close(program(image), network(image))
+
+
 @pytest.mark.parametrize("table", ["learned", "mae", "big_vision", "sinusoidal", "none"])
 def test_they_keep_the_contract(table: str) -> None:
     network = VisionTransformer(

@@ -133,6 +133,7 @@ def ccnet(
     )
     other = None
     if auxiliary:
+        assert isinstance(encoder, nn.Module)
         widths = map_widths(encoder, getattr(encoder, "image_channels", 3))
         if len(widths) < 2:
             raise ValueError(

@@ -154,8 +154,8 @@ class VisionTransformer(nn.Module):
             for block in range(size.depth)
         )
         self.conditional = ConditionalPositions(size.channels) if conditional else None
-        before, after = nn.LayerNorm(size.channels, eps=norm_eps), nn.Identity()
-        self.norm, self.fc_norm = (before, after) if pool == "token" else (after, before)
+        norms: list[nn.Module] = [nn.LayerNorm(size.channels, eps=norm_eps), nn.Identity()]
+        self.norm, self.fc_norm = norms if pool == "token" else norms[::-1]
         self.head: nn.Module = nn.Linear(size.channels, classes) if classes else nn.Identity()
         self.head_dist = nn.Linear(size.channels, classes) if classes and distilled else None
         self._initialise()
