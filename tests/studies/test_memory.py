@@ -138,7 +138,7 @@ def test_it_measures() -> None:
 @pytest.mark.parametrize(
     ("settings", "sentence"),
     [
-        (Memory(memory=0.0), "--memory and --seconds must be positive, got 0 and 2"),
+        (Memory(memory=0.0), "--memory and --seconds must be positive, got 0 and 4"),
         (Memory(channels=100), "--channels beyond 64 must be a multiple of it"),
         (Memory(repeats=0), "--repeats must be at least 1, got 0"),
         (Memory(sides=(128,)), "--sides must be two or more"),

@@ -54,7 +54,7 @@ class Memory:
     """Pixels of the image for each position of the map, along each axis."""
     sides: tuple[int, ...] = (128, 192, 256, 384, 512, 768, 1024, 1536, 2048)
     """Sides of the image in pixels, from small to large."""
-    seconds: float = 2.0
+    seconds: float = 4.0
     """The most that one call may take; a layer that would take longer goes on by its law."""
     repeats: int = 3
     """Timings of each layer at each size."""

@@ -23,6 +23,8 @@ from sightline.vision.pages import fill_in, picture_uri
 if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
+NUMBER = ' class="number"'
+
 
 @dataclass(frozen=True)
 class Section:
@@ -114,6 +116,19 @@ def legend(marks: Sequence[tuple[Markup, str]]) -> Markup:
         f'<li><svg viewBox="0 0 16 16" aria-hidden="true">{mark}</svg>{escape(words)}</li>' for mark, words in marks
     )
     return Markup(f'<ul class="legend">{lines}</ul>')
+
+
+def table_markup(head: Sequence[str], rows: Sequence[Sequence[str]], label: str, *, names: int = 1) -> Markup:
+    """A table inside a section; the first `names` columns hold words."""
+
+    def cells(row: Sequence[str], tag: str) -> str:
+        return "".join(
+            f"<{tag}{NUMBER if place >= names else ''}>{escape(cell)}</{tag}>" for place, cell in enumerate(row)
+        )
+
+    body = "".join(f"<tr>{cells(row, 'td')}</tr>" for row in rows)
+    table = f"<table><thead><tr>{cells(head, 'th')}</tr></thead><tbody>{body}</tbody></table>"
+    return Markup(f'<div class="scroll" tabindex="0" role="region" aria-label="{escape(label)}">{table}</div>')
 
 
 def markdown(table: Table) -> str:

@@ -58,26 +58,29 @@ def _pointwise(width: int) -> nn.Module:
     return conv_norm(width, width, kernel=1)
 
 
+WITHOUT = "criss-cross R=0"  # no pass at all: stem and head, each position alone
 CONTEXTS: dict[str, Callable[[int], nn.Module]] = {
     "shallow convolutions": lambda width: _convolutions(width, (1,)),
     "deep convolutions": lambda width: _convolutions(width, (1,) * 8),
     "dilated convolutions": lambda width: _convolutions(width, (1, 2, 4)),
     "U-Net": lambda width: UNet(width, width, levels=3),
     "global average pooling": lambda width: nn.Sequential(GlobalContext(width), GlobalContext(width)),
+    WITHOUT: nn.BatchNorm2d,
     "criss-cross R=1": _criss_cross(1),
     "criss-cross R=2": _criss_cross(2),
     "criss-cross R=3": _criss_cross(3),
     "non-local": lambda width: AttentionContext(NonLocal(width, zero_initialised=False), width),
 }
 VIT = "Vision Transformer"
-NETWORKS = (*CONTEXTS, VIT)
+KNOWN = (*CONTEXTS, VIT)
+NETWORKS = tuple(name for name in KNOWN if name != WITHOUT)
 
 
 class RecallNetwork(nn.Module):
     """Image in, logits of every pixel out: `[b, 3, h, w] -> [b, classes, h, w]`, h and w multiples of 8.
 
     Args:
-        network: one of `NETWORKS`.
+        network: one of `KNOWN`: the study's ten, and criss-cross attention without any pass.
         classes: number of answers.
         width: channels of every map.
         size: of the images, in pixels; the Vision Transformer's table of positions is made for it.
@@ -90,7 +93,7 @@ class RecallNetwork(nn.Module):
         self, network: str, classes: int = 10, *, width: int = WIDTH, size: tuple[int, int] = (12 * CELL, 12 * CELL)
     ) -> None:
         super().__init__()
-        self.network, self.width = choose("network", network, NETWORKS), width
+        self.network, self.width = choose("network", network, KNOWN), width
         if network == VIT:
             # Everything of it is in `context`: its tokens are made by it, and it ends with its own norm.
             self.stem: nn.Module = nn.Identity()

@@ -8,29 +8,26 @@ field, and every gap has one of three verdicts (`verdicts.py`). What was measure
 Left out: other budgets. `--steps` changes that of all networks alike.
 """
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
-
-import numpy as np
-import torch
 
 from sightline.ops.arguments import choose
 from sightline.run import stop_on_interrupt
 from sightline.studies import field_picture
 from sightline.studies.folder import at_least_one, command_of, machine, open_study, versions, write_results
 from sightline.studies.long_range import draw_scenes
-from sightline.studies.long_range.evaluation import architecture_reach, ceiling
+from sightline.studies.long_range.evaluation import ceiling
 from sightline.studies.long_range.networks import NETWORKS
 from sightline.studies.long_range.page import write_page
 from sightline.studies.long_range.scenes import save_scenes
 from sightline.studies.long_range.summary import summarise
 from sightline.studies.long_range.table import progress_of, say_fields
 from sightline.studies.long_range.training import Budget, Training
-from sightline.studies.long_range.workers import REACH, read_row, run_training
-from sightline.studies.progress import Progress, shown
-from sightline.studies.workers import open_workers
+from sightline.studies.long_range.workers import read_row, run_training, write_reaches
+from sightline.studies.progress import Progress
+from sightline.studies.side_by_side import how_to_go_on, train_side_by_side
 from sightline.vision.canvases import CELL, TASKS
 
 DEMO_NETWORKS = ("global average pooling", "criss-cross R=1", "criss-cross R=2", "non-local")
@@ -104,7 +101,7 @@ def run(settings: LongRange) -> None:
     out = open_study(settings, SAME)
     print(f"{field_picture.draw(out)}: what each kind of layer can see", flush=True)
     with stop_on_interrupt() as stop:
-        seen = _reaches({training.network: training.budget for training in trainings}, out)
+        seen = write_reaches({training.network: training.budget for training in trainings}, out)
         fields = {
             (t.task, t.digits, t.network): ceiling(seen[t.network], t.test_canvases(t.budget.test_canvases))[::-1]
             for t in trainings
@@ -112,21 +109,15 @@ def run(settings: LongRange) -> None:
         }
         say_fields(fields)
         progress = progress_of(trainings, out, fields)
-        for training in trainings:
-            row = read_row(training, out)
-            if row is not None:
-                progress.finish(training, row)
-        progress.done_before = len(progress.rows)
-        with open_workers(settings.workers) as workers, shown(progress) as draw:
-            workers.start(run_training, [t for t in trainings if t not in progress.rows], out, settings.resume)
-            while workers.busy and not stop.requested:
-                for training in workers.finished(timeout=0.5):
-                    row = read_row(training, out)
-                    assert row is not None
-                    progress.finish(training, row)
-                    _write_results(settings, progress, out, finished=False)
-                draw()
-        finished = len(progress.rows) == len(trainings)
+        finished = train_side_by_side(
+            progress,
+            stop,
+            train=run_training,
+            read_row=read_row,
+            write=lambda: _write_results(settings, progress, out, finished=False),
+            workers=settings.workers,
+            resume=settings.resume,
+        )
         results = _write_results(settings, progress, out, finished=finished)
         scenes = draw_scenes.draw([t for t in trainings if t in progress.rows], seen, out)
         save_scenes(out / "scenes.npz", scenes)
@@ -135,22 +126,11 @@ def run(settings: LongRange) -> None:
         print(f"{one['task']}, {one['digits']} digits, {one['network']}: {one['sentence']}")
     print(f"{page}: {len(progress.rows)} of {len(trainings)} trainings")
     if not finished:
-        raise KeyboardInterrupt(
-            f"stopped; what was done is kept in {out}, and the same command with --resume goes on from there"
-        )
+        raise KeyboardInterrupt(how_to_go_on(out))
 
 
 def _unique(values: Iterable[Any]) -> list[Any]:
     return list(dict.fromkeys(values))
-
-
-def _reaches(budgets: Mapping[str, Budget], out: Path) -> dict[str, torch.Tensor]:
-    """The exact field of every network, `[cells_y, cells_x, h, w]`, also as a file for the workers."""
-    seen = {network: architecture_reach(network, budget) for network, budget in budgets.items()}
-    arrays: Any = {network: table.numpy() for network, table in seen.items()}
-    with open(out / REACH, "wb") as file:
-        np.savez_compressed(file, **arrays)
-    return seen
 
 
 def _write_results(settings: LongRange, progress: Progress[Training], out: Path, *, finished: bool) -> dict[str, Any]:

@@ -5,6 +5,7 @@ folders' metrics, and rows from their results. Left out: how the workers are kep
 """
 
 import json
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
@@ -14,12 +15,21 @@ import torch
 
 from sightline.run import read_metrics, write_whole
 from sightline.studies.long_range.costs import cost
-from sightline.studies.long_range.evaluation import Changes, Evaluation, evaluate
-from sightline.studies.long_range.training import Training, train
+from sightline.studies.long_range.evaluation import Changes, Evaluation, architecture_reach, evaluate
+from sightline.studies.long_range.training import Budget, Training, train
 from sightline.studies.long_range.verdicts import judge
 from sightline.studies.workers import stopped
 
 RESULT, REACH = "result.json", "reach.npz"
+
+
+def write_reaches(budgets: Mapping[str, Budget], out: Path) -> dict[str, torch.Tensor]:
+    """The exact field of every network, `[cells_y, cells_x, h, w]`, also as a file for the workers."""
+    seen = {network: architecture_reach(network, budget) for network, budget in budgets.items()}
+    arrays: Any = {network: table.numpy() for network, table in seen.items()}
+    with open(out / REACH, "wb") as file:
+        np.savez_compressed(file, **arrays)
+    return seen
 
 
 def run_training(training: Training, out: Path, resume: bool) -> bool:

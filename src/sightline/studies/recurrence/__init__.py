@@ -1,0 +1,1 @@
+"""The study of recurrence: what does each further pass of criss-cross attention see, gain and cost?"""
