@@ -138,6 +138,10 @@ def test_what_cannot_leave_is_said_in_a_sentence(tmp_path: Path) -> None:
         export_program(ConvNet(width=4).double(), file, size=SIZE)
     with pytest.raises(ValueError, match="answers with a tuple: what leaves answers with one tensor"):
         export_program(nn.MaxPool2d(2, return_indices=True), file, size=SIZE)
+    with pytest.raises(ValueError, match=r"traced at 2 x 9 x 12 does not serve 3 x 13 x 9 \(images.* a larger size"):
+        export_program(nn.Sequential(nn.MaxPool2d(6), nn.Conv2d(3, 3, 1), nn.AdaptiveAvgPool2d(2)), file, size=SIZE)
+    with pytest.raises(ValueError, match=r"a program's file ends in .pt2, got network.bin"):
+        export_program(nn.ReLU(), tmp_path / "network.bin", size=SIZE)
     assert not list(tmp_path.iterdir())
     (tmp_path / "file").touch()
     with pytest.raises(OSError, match=r"network\.pt2 could not be written: "):

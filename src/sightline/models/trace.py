@@ -107,11 +107,20 @@ def trace(network: nn.Module, size: tuple[int, int], image_channels: int) -> Tra
                 f"PyTorch cannot trace {title(network)} for sizes that vary: {first_line(error)}"
             ) from error
         sizes = _sizes(network, program, first, step, image_channels)
-        shapes = [
-            (1, sizes.smallest, sizes.smallest),
-            *(s for s in others if sizes.hold(*s[1:]) and _serves(network, s, image_channels)),
-        ]
+        graph = program.module()
+        shapes = [(1, sizes.smallest, sizes.smallest)]
+        for shape in (s for s in others if sizes.hold(*s[1:]) and _serves(network, s, image_channels)):
+            if not _serves(network, shape, image_channels, graph):
+                raise ValueError(
+                    f"{title(network)} traced at {_says(first)} does not serve {_says(shape)} (images, height, width), "
+                    "as where a map inside has a single position, which the tracer takes for fixed: give a larger size"
+                )
+            shapes.append(shape)
         return Traced(program, sizes, [_image(network, shape, image_channels) for shape in shapes])
+
+
+def _says(shape: Shape) -> str:
+    return " x ".join(map(str, shape))
 
 
 @contextlib.contextmanager
