@@ -2,6 +2,7 @@
 
 import collections
 import dataclasses
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -145,6 +146,22 @@ def test_examples_that_cannot_be_handed_over_are_said() -> None:
 
     with pytest.raises(ValueError, match=r"cannot be handed to loader processes .*--workers 0"):
         list(batches(Local(), AUGMENTATION, batch=3, updates=range(3), workers=1))
+
+
+class Listening(Noise):
+    """Says whether Ctrl-C reaches it."""
+
+    def __getitem__(self, index: int) -> Example:
+        blocked = signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, set())
+        raise ValueError(f"blocked: {blocked}, ignored: {signal.getsignal(signal.SIGINT) == signal.SIG_IGN}")
+
+
+@pytest.mark.skipif(not hasattr(signal, "pthread_sigmask"), reason="this system blocks no signals")
+def test_ctrl_c_reaches_no_loader() -> None:
+    with pytest.raises(ValueError, match="blocked: True, ignored: True"):
+        list(batches(Listening(), AUGMENTATION, batch=3, updates=range(3), workers=1))
+    with pytest.raises(ValueError, match="blocked: False, ignored: False"):
+        list(batches(Listening(), AUGMENTATION, batch=3, updates=range(3)))
 
 
 def test_sizes_that_cannot_be_are_said() -> None:

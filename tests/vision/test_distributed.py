@@ -96,11 +96,11 @@ def in_two_processes(rank: int, folder: str, port: int) -> None:
             isinstance(m, SynchronisedNorm)
             for m in Learner(toy(), recipe(), task="segment", classes=3).network.modules()
         )
-        out["ended"] = [fitted(Path(folder) / "stopped", stop_at=2), fitted(Path(folder) / "stopped", resume=True)]
+        out["ended"] = [fitted(Path(folder) / "stopped", stop_at=1), fitted(Path(folder) / "stopped", resume=True)]
         watched = Watched(7)
         evaluate(Learner(toy(), recipe(), task="segment", classes=3), watched, Preparation())
         out["read"] = watched.read
-        out["stopped"] = fitted(Path(folder) / "other", stop_at=2)
+        out["stopped"] = fitted(Path(folder) / "other", stop_at=1)
         out["sum"], out["max"] = add_up(torch.tensor(float(rank + 1))), greatest(torch.tensor([rank, -rank]))
         out["same"] = same_everywhere({"from": rank})
         out["first"] = by_the_first(lambda: processes().rank)
