@@ -110,8 +110,9 @@ def export_program(
             nothing is then written.
         OSError: the file cannot be written.
     """
+    if Path(file).suffix != ".pt2":  # PyTorch opens no other
+        raise ValueError(f"a program's file ends in .pt2, got {Path(file).name}")
     traced = trace(network, size, image_channels)
-
     extra = {EXTRA: json.dumps({**metadata, "sizes": str(traced.sizes)})}
 
     def save(path: Path) -> None:
