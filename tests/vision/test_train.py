@@ -254,6 +254,36 @@ def test_mixed_precision() -> None:
     assert learner(rules=recipe(amp="auto")).precision is torch.bfloat16
 
 
+def scaled(rules: Any) -> Learner:
+    """As on CUDA in float16: gradients of a loss times 1024, unscaled before anything is done with them."""
+    made = learner(toy("group", dtype=torch.float32), rules)
+    made.scaler = torch.amp.GradScaler("cpu", init_scale=1024.0, growth_interval=2)
+    return made
+
+
+def test_a_gradient_scaler_changes_nothing_and_is_saved(tmp_path: Path) -> None:
+    rules = recipe(4, clip=0.5, accumulate=2)
+    plain = after(learner(toy("group", dtype=torch.float32), rules))
+    made = scaled(rules)
+    close(after(made), plain, 0)  # powers of two round nothing
+    assert made.scaler.get_scale() == 4096  # grown twice
+    assert set(made.states) == {"optimizer", "scaler"}
+    open_run(tmp_path, {})
+    data, asked = Data(Halves(), AUGMENTATION), iter(range(9))
+    assert not fit(scaled(rules), data, tmp_path, stop=lambda: next(asked) == 1)
+    resumed = scaled(rules)
+    assert fit(resumed, data, tmp_path)
+    assert resumed.scaler.state_dict() == made.scaler.state_dict()
+    close(resumed.network.state_dict(), plain, 0)
+
+
+def test_a_gradient_that_overflows_is_left_out() -> None:
+    made = scaled(recipe(1))
+    made.network.last.weight.register_hook(lambda gradient: gradient * float("inf"))
+    close(after(made), toy("group", dtype=torch.float32).state_dict(), 0)
+    assert made.scaler.get_scale() == 512
+
+
 class Exploding(Toy):
     """Its loss is no number at one update."""
 
