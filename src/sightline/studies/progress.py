@@ -10,7 +10,7 @@ from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar, runtime_checkable
 
 from sightline.run import read_metrics
 
@@ -21,6 +21,7 @@ SHOWN = 16  # rows of the table; of a longer study those that run, and the last 
 EVERY = 20.0  # seconds between plain lines
 
 
+@runtime_checkable
 class Trains(Hashable, Protocol):
     """What progress wants to know of a training."""
 

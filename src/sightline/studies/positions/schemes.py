@@ -119,9 +119,10 @@ class GridNetwork(nn.Module):
         ValueError: an unknown scheme.
     """
 
-    def __init__(self, scheme: str, size: tuple[int, int]) -> None:
+    def __init__(self, scheme: str, size: Sequence[int]) -> None:
         super().__init__()
-        self.encoder = SCHEMES[choose("scheme", scheme, SCHEMES)](size)
+        rows, columns = size
+        self.encoder = SCHEMES[choose("scheme", scheme, SCHEMES)]((rows, columns))
         self.head = nn.Conv2d(WIDTH, CLASSES, 1)
 
     def forward(self, image: Float[Tensor, "b 3 h w"]) -> Float[Tensor, "b k y x"]:

@@ -117,7 +117,7 @@ class SequenceNetwork(nn.Module):
             return sinusoidal(length, WIDTH)
         if self.table is None or length == self.length:
             return self.table
-        return bicubic_matrix(self.length, length, antialias=True) @ self.table
+        return bicubic_matrix(self.length, length, antialias=True, dtype=self.table.dtype) @ self.table
 
     def forward(self, token: Int[Tensor, "b n"]) -> Float[Tensor, "b n two vocabulary"]:
         """Logits of both answers at every place."""
