@@ -42,6 +42,18 @@ def _study_memory() -> tuple[type, Callable[[Any], None]]:
     return Memory, run
 
 
+def _study_positions() -> tuple[type, Callable[[Any], None]]:
+    from sightline.studies.positions.study import Positions, run
+
+    return Positions, run
+
+
+def _study_recurrence() -> tuple[type, Callable[[Any], None]]:
+    from sightline.studies.recurrence.study import Recurrence, run
+
+    return Recurrence, run
+
+
 def _train_segment() -> tuple[type, Callable[[Any], None]]:
     from sightline.vision.settings import TrainSegment, run_segment
 
@@ -91,6 +103,8 @@ COMMANDS: Mapping[str, tuple[str, Mapping[str, tuple[str, Load]] | Load]] = {
         {
             "long-range": ("who can answer a question whose answer stands anywhere in the image?", _study_long_range),
             "convolution-free": ("is a Vision Transformer free of convolutions?", _study_convolution_free),
+            "recurrence": ("what does each pass of criss-cross attention add?", _study_recurrence),
+            "positions": ("how does a network come to know where, at sizes it never saw?", _study_positions),
             "memory": ("at which image side does each attention stop fitting?", _study_memory),
         },
     ),
