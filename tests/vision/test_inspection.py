@@ -60,6 +60,7 @@ def test_one_error_has_the_first_sentences_and_how_many_follow(damaged) -> None:
         found.raise_if_broken(shown=2)
     lines = str(error.value).splitlines()
     assert len(lines) == 4
+    assert lines[1].endswith("is not there;"), "still one sentence where lines are joined"
     assert "e.png" in lines[1]
     assert lines[-1].strip() == "... and 4 more"
     with pytest.raises(ValueError, match="1 thing is broken in the data: there are no images in the part 'val': no"):

@@ -48,7 +48,7 @@ class Inspection:
             more = len(self.broken) - shown
             lines = [*self.broken[:shown], *([f"... and {more} more"] if more > 0 else [])]
             found = "1 thing is" if len(self.broken) == 1 else f"{len(self.broken)} things are"
-            raise ValueError(f"{found} broken in the data: " + ("\n  " if len(lines) > 1 else "") + "\n  ".join(lines))
+            raise ValueError(f"{found} broken in the data: " + ("\n  " if len(lines) > 1 else "") + ";\n  ".join(lines))
 
     def __str__(self) -> str:
         """A table for a person: sizes, the share of each class, and what is wrong."""
