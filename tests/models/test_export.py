@@ -8,10 +8,12 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
+from sightline.layers.positions import RelativeBias2d
 from sightline.models import export
 from sightline.models.convnet import ConvNet
 from sightline.models.export import export_onnx, export_program
 from sightline.models.trace import Normalised, Sizes
+from sightline.models.vit import Size, VisionTransformer
 from sightline.ops.criss_cross import criss_cross_attention
 from sightline.ops.non_local import PAIRWISE, non_local_attention
 
@@ -98,6 +100,16 @@ def test_a_program_says_what_it_is_and_refuses_what_it_does_not_serve(tmp_path: 
     assert json.loads(extra[export.EXTRA]) == {"task": "segment", "sizes": "from 5 x 5 pixels"}
     with pytest.raises(AssertionError):
         program.module()(torch.zeros(1, 3, 4, 4))
+
+
+def test_a_table_that_is_too_small_stops_an_onnx_file(tmp_path: Path) -> None:
+    network = VisionTransformer(Size(8, 1, 2), image_size=(16, 16), patch=8, position=RelativeBias2d(2, (4, 4)))
+    session = onnxruntime.InferenceSession(export_onnx(network, tmp_path / "network.onnx", size=(24, 16)).file)
+    assert session.get_modelmeta().custom_metadata_map["sizes"] == "from 16 x 16 to 32 x 32 pixels in steps of 8"
+    assert session.run(None, {"image": torch.zeros(1, 3, 32, 32).numpy()})[0].shape == (1, 8, 4, 4)
+    for size in ((40, 16), (16, 40)):  # in one row of numbers the rows of a table lie side by side: it would answer
+        with pytest.raises(Exception, match="invalid index found"):
+            session.run(None, {"image": torch.zeros(1, 3, *size).numpy()})
 
 
 def test_a_normalised_network_takes_what_a_file_holds(tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ def non_local(pairwise: str, **options: object) -> NonLocalNet:
 
 
 def vit(**options: object) -> VisionTransformer:
-    return VisionTransformer(Size(16, 2, 2), image_size=(32, 32), patch=8, **options)
+    return VisionTransformer(Size(16, 2, 2), image_size=(24, 24), patch=8, **options)
 
 
 def rcca(recurrence: int) -> Segmenter:
