@@ -16,10 +16,12 @@ from sightline.vision.examples import Examples
 from sightline.vision.prepare import Preparation
 from sightline.vision.recipes import Losses, Recipe, adamw_cosine, sgd_poly
 
-ENCODER = '{"object": "sightline.models.resnet:ResNet", "arguments": {"depth": 18, "output_stride": 8}}'
-HEAD = "sightline.models.ccnet:CrissCrossHead"
+# What a laptop without a GPU trains in minutes; larger networks are for those who have weights or time.
+MASK_ENCODER = '{"object": "sightline.models.unet:UNet", "arguments": {"width": 16, "growth": 2}}'
+MASK_HEAD = "sightline.models.heads:LinearHead"
+CLASS_ENCODER = '{"object": "sightline.models.resnet:ResNet", "arguments": {"depth": 18}}'
 RECIPES = ("sgd-poly", "adamw-cosine")
-ADAMW_RATE = 5e-4  # DeiT's for a batch of 512; small networks from scratch bear it at small batches as well
+ADAMW_RATE = 1e-3  # DeiT's for a batch of 1024; small networks from scratch bear it at small batches as well
 WEIGHINGS = ("none", "enet", "inverse", "median_frequency")
 
 
@@ -29,9 +31,9 @@ class TrainSegment:
 
     data: str
     """Folder of images and masks, or package.module:object."""
-    encoder: str = ENCODER
+    encoder: str = MASK_ENCODER
     """The network that makes a map of an image: package.module:object, or JSON with its arguments."""
-    head: str = HEAD
+    head: str = MASK_HEAD
     """What makes classes of the map, in the same way."""
     out: Path = Path("runs/segment")
     """Run folder: config, metrics, checkpoint, report."""
@@ -48,7 +50,7 @@ class TrainSegment:
     recipe: str = "adamw-cosine"
     """sgd-poly (CCNet's) or adamw-cosine (DeiT's)."""
     learning_rate: float | None = None
-    """The highest rate; by default 0.01 (sgd-poly) or 0.0005 (adamw-cosine)."""
+    """The highest rate; by default 0.01 (sgd-poly) or 0.001 (adamw-cosine)."""
     weight_decay: float | None = None
     """By default 0.0005 (sgd-poly) or 0.05 (adamw-cosine, not of norms, biases and tables)."""
     warm_up: int | None = None
@@ -123,7 +125,7 @@ class TrainClassify:
 
     data: str
     """Folder with one folder of images per class, or package.module:object."""
-    encoder: str = ENCODER
+    encoder: str = CLASS_ENCODER
     """The network that makes a map of an image: package.module:object, or JSON with its arguments."""
     out: Path = Path("runs/classify")
     """Run folder: config, metrics, checkpoint, report."""
@@ -140,7 +142,7 @@ class TrainClassify:
     recipe: str = "adamw-cosine"
     """sgd-poly (CCNet's) or adamw-cosine (DeiT's)."""
     learning_rate: float | None = None
-    """The highest rate; by default 0.01 (sgd-poly) or 0.0005 (adamw-cosine)."""
+    """The highest rate; by default 0.01 (sgd-poly) or 0.001 (adamw-cosine)."""
     weight_decay: float | None = None
     """By default 0.0005 (sgd-poly) or 0.05 (adamw-cosine, not of norms, biases and tables)."""
     warm_up: int | None = None
