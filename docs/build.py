@@ -1,5 +1,5 @@
 """Redraw what the docs show from what owns it: `python docs/build.py` draws docs/pictures, README's tree of files, and
-the tables of the long-range study from docs/results, copies of that study's results.json.
+the tables of the studies from docs/results, copies of each study's results.json.
 
 Left out: the measuring itself; each number's command stands beside it and takes longer than a page may.
 """
@@ -8,9 +8,13 @@ import ast
 import json
 import re
 import runpy
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sightline.studies import field_picture
+from sightline.studies import convolution_free_page, field_picture, memory_page
+from sightline.studies.page import Table, markdown
+from sightline.studies.positions import page as positions_page
+from sightline.studies.recurrence import page as recurrence_page
 
 ROOT = Path(__file__).parent.parent
 PICTURES = ROOT / "docs" / "pictures"
@@ -85,6 +89,16 @@ def verdicts() -> str:
     return "\n".join(lines)
 
 
+def study(name: str, tables_of: Callable[[dict], Sequence[Table]], *which: int) -> str:
+    """The command of a study and some of the tables of its page."""
+    path = ROOT / "docs" / "results" / f"{name}.json"
+    if not path.exists():
+        return ""
+    results = json.loads(path.read_text())
+    tables = tables_of(results)
+    return "\n".join([f"    {results['command']}", "", *(markdown(tables[place]) for place in which)])
+
+
 def _networks(results: dict) -> list[str]:
     return list(dict.fromkeys(one["network"] for one in results["summary"]))
 
@@ -93,6 +107,12 @@ WRITTEN = {  # page, what stands between `<!-- what: make docs -->` and `<!-- en
     ("README.md", "tree"): tree,
     ("README.md", "scores"): scores,
     ("docs/long-range.md", "verdicts"): verdicts,
+    ("docs/study-convolution-free.md", "numbers"): lambda: study(
+        "convolution-free", convolution_free_page.tables_of, 0, 2
+    ),
+    ("docs/study-memory.md", "numbers"): lambda: study("memory", memory_page.tables_of, 0),
+    ("docs/study-positions.md", "numbers"): lambda: study("positions", positions_page.tables_of, 0, 1),
+    ("docs/study-recurrence.md", "numbers"): lambda: study("recurrence", recurrence_page.tables_of, 0, 1),
 }
 
 

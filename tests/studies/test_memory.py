@@ -43,6 +43,14 @@ def test_a_law_is_found_again(exponent: float, start: float) -> None:
     assert fit(sides[:1], sides[:1]) is None
 
 
+def test_no_layer_starts_below_nothing() -> None:
+    sides = [32.0, 48.0, 64.0, 96.0]
+    law = fit(sides, [7 * side**2 - 3000 for side in sides], start=True)
+    assert law is not None
+    assert law.start == 0
+    assert law.exponent > 2
+
+
 def test_the_forms_are_the_same_function_and_a_wrong_one_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     assert memory.check_forms(16) < 1e-5
     case = memory.OPERATORS[memory.NON_LOCAL]

@@ -25,7 +25,7 @@ from torch import Tensor, nn
 from sightline.bench.cases import CASES
 from sightline.bench.measure import can_measure_memory, interleave, peak_memories, spread
 from sightline.layers.transformer import TransformerBlock
-from sightline.run import stop_on_interrupt
+from sightline.run import keep_interrupts_back, stop_on_interrupt
 from sightline.studies.folder import RESULTS, at_least_one, command_of, machine, open_study, versions, write_results
 
 GB = 1e9
@@ -204,7 +204,8 @@ def measure(forms: Sequence[str], side: int, settings: Memory) -> list[dict[str,
     clock = "cpu" if settings.threads == 1 else "wall"
     timed = interleave(steps(forms, settings.channels, cells), settings.repeats, clock=clock)
     arguments = [list(forms), settings.channels, cells]
-    peaks = peak_memories("sightline.studies.memory:steps", arguments, threads=settings.threads)
+    with keep_interrupts_back():  # a terminal's Ctrl-C would end the child in the middle of its measurement
+        peaks = peak_memories("sightline.studies.memory:steps", arguments, threads=settings.threads)
     rows = []
     for form in forms:
         time = spread(timed[form])

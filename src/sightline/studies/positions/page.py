@@ -125,7 +125,8 @@ def score_sections(results: Row) -> list[Section]:
                 )
                 for kind in kinds
             ]
-            found.append(Section(title, text, Markup("").join(parts)))
+            inner = Markup("").join(parts)
+            found.append(Section(title, text, Markup('<div class="charts pairs">{}</div>').format(inner)))
     return found
 
 

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 SHOWN = ("none", "learned 2-D", "relative, clipped", "rotary axial", "conditional")  # in the strip, where trained
-STRIP_SIZE = (12, 12)  # cells; larger than what was trained
+STRIP_SIZE = (8, 8)  # cells; larger than what was trained
 ARROWS = ("↖", "↗", "↙", "↘")
 STRIKE = "#ff9d3c"
 TINT = {"left": "#5dff7a", "row": "#ff6b6b", "quadrant": "#8ab4ff"}  # of arrows, light enough for black

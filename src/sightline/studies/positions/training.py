@@ -30,19 +30,19 @@ Size = tuple[int, ...]  # rows and columns of cells, or a length
 class Budget:
     """What every scheme gets alike."""
 
-    steps: int = 1000
+    steps: int = 1200
     batch: int = 32  # canvases
-    sequences: int = 64  # sequences of a batch
+    sequences: int = 32  # sequences of a batch
     learning_rate: float = 1.5e-3  # the peak of the cycle
     weight_decay: float = 1e-2
-    cells: tuple[int, int] = (8, 8)  # of a canvas in training
+    cells: tuple[int, int] = (6, 6)  # of a canvas in training
     length: int = 32  # of a sequence in training
-    test_cells: tuple[tuple[int, int], ...] = ((6, 6), (8, 8), (6, 12), (12, 12), (16, 16))
+    test_cells: tuple[tuple[int, int], ...] = ((4, 4), (6, 6), (6, 12), (8, 8), (12, 12))
     test_lengths: tuple[int, ...] = (32, 64, 128)
     test_canvases: int = 256
     test_sequences: int = 256
     report_every: int = 50  # steps between rows of metrics
-    save_every: int = 250  # steps between checkpoints
+    save_every: int = 300  # steps between checkpoints
 
 
 @dataclass(frozen=True)
