@@ -13,9 +13,11 @@ Left out: examples drawn by class, repeated augmentation, and reading ahead with
 
 import functools
 import multiprocessing
+import os
 import pickle
 import signal
 import sys
+import threading
 import warnings
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple, TypeVar
@@ -243,6 +245,16 @@ class _Keys:
 
 def _begin(_worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
+    threading.Thread(target=_end_with_parent, daemon=True).start()
+
+
+def _end_with_parent() -> None:
+    # PyTorch's own watch looks at the process that forked this one, which here is the server: that would outlive a
+    # training that was killed, kept alive by this very process.
+    parent = multiprocessing.parent_process()
+    if parent is not None:
+        parent.join()
+        os._exit(1)
 
 
 def _context() -> Any:
