@@ -30,7 +30,7 @@ def test_the_changes_are_the_paper_s_fourteen():
     assert len(CHANGES) == len(set(CHANGES)) == 14
 
 
-@pytest.mark.parametrize("name", set(CHANGES) - {"auto_contrast", "equalize"})
+@pytest.mark.parametrize("name", sorted(set(CHANGES) - {"auto_contrast", "equalize"}))
 def test_magnitude_zero_changes_nothing_and_more_changes_more(name):
     image = picture()
     np.testing.assert_array_equal(pixels(change(name, image, 0.0)), pixels(image))
