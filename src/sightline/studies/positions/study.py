@@ -145,8 +145,9 @@ def _line(training: Training, seen: Seen) -> str:
 
 
 def _score_words(row: Mapping[str, Any], training: Training) -> str:
-    """The scores at the size of training."""
-    here = next(test for test in row["tests"] if tuple(test["size"]) == training.size)
+    """The scores at the size of training, or at the first that was tested."""
+    tests = {tuple(test["size"]): test for test in row["tests"]}
+    here = tests.get(training.size, row["tests"][0])
     return ", ".join(f"{name} {value:.2f}" for name, value in here["scores"].items())
 
 
