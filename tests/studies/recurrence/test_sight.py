@@ -9,11 +9,12 @@ from sightline.studies.long_range.networks import RecallNetwork
 from sightline.studies.long_range.training import Budget, Training
 from sightline.studies.recurrence.sight import (
     architecture,
+    arrivals,
     cells_agree,
-    look_at_answer,
     passes_of,
     routes,
     same_line,
+    share_on_answer,
     sight,
 )
 
@@ -44,6 +45,8 @@ def test_what_stands_on_the_cross_is_counted_question_by_question() -> None:
     assert got.asked_on_cross == pytest.approx(float(lies.double().mean()))
     assert got.look_off_cross == 0
     assert got.look_on_cross > 0
+    assert got.arrive_off_cross == 0
+    assert got.arrive_on_cross > got.look_on_cross  # the question's own cell does not count
     assert 0 <= got.mean_iou < 0.5
 
 
@@ -51,7 +54,7 @@ def test_the_attention_on_an_answer_is_that_cells_weight() -> None:
     training = Training("recall", 3, "criss-cross R=2", 0, BUDGET)
     canvases = training.test_canvases(2)
     network = RecallNetwork(**training.network_arguments()).eval()
-    shares = look_at_answer(network, canvases)
+    shares = share_on_answer(network, canvases, RecallNetwork.looks)
     for b in range(2):
         for s in range(4):
             asks, answers = int(canvases.question_cell[b, s]), int(canvases.answer_cell[b, s])
@@ -59,8 +62,26 @@ def test_the_attention_on_an_answer_is_that_cells_weight() -> None:
                 weights = network.looks(canvases.image[b : b + 1], divmod(asks, 5))[0]
             assert shares[b, s] == pytest.approx(float(weights[divmod(answers, 5)]))
     alone = RecallNetwork("criss-cross R=0", width=8, size=BUDGET.size)
-    assert look_at_answer(alone, canvases) is None
+    assert share_on_answer(alone, canvases, RecallNetwork.looks) is None
+    assert share_on_answer(alone, canvases, arrivals) is None
     assert sight(alone, Training("recall", 3, "criss-cross R=0", 0, BUDGET)).look_on_cross is None
+    assert arrivals(RecallNetwork("non-local", width=8, size=BUDGET.size), canvases.image[:1], (0, 0)) is None
+
+
+@pytest.mark.parametrize("passes", [1, 2, 3])
+def test_what_arrives_is_the_product_of_the_passes_with_the_ways_around_them(passes: int) -> None:
+    network = RecallNetwork(f"criss-cross R={passes}", width=8, size=BUDGET.size).double().eval()
+    image, query = torch.rand(1, 3, *BUDGET.size, dtype=torch.float64), (1, 3)
+    layer = network.context.layer
+    product, x = torch.eye(20, dtype=torch.float64), network.stem(image)
+    with torch.no_grad():
+        for one in layer.passes:
+            table = torch.stack([one.weights(x, divmod(place, 5))[0].flatten() for place in range(20)])
+            product = (one.gamma * table + torch.eye(20)) @ product
+            x = one(x)
+        row = product[1 * 5 + 3].clone()
+        row[1 * 5 + 3] = 0
+        torch.testing.assert_close(arrivals(network, image, query)[0].flatten(), row / row.sum())
 
 
 @pytest.mark.parametrize("passes", [0, 1, 2, 3])

@@ -91,7 +91,7 @@ def test_panels_say_what_they_show() -> None:
     query = pictures.telling_query(scene)
     seen = scene.reach[scene.networks.index("criss-cross R=1"), query]
     assert fields[0][1] == f"sees {seen.sum()} of 20 cells"
-    assert looks[0][1] == "0 % on the answer"  # it stands off the cross
+    assert looks[0][1] == "0 % from the answer"  # it stands off the cross
     said, looked = pictures.strip_panels(scene)
     assert [panel[0] for panel in said] == [panel[0] for panel in looked] == ["image", "R=1", "R=2", "ground truth"]
     for panel in (*fields, *looks, *said, *looked):

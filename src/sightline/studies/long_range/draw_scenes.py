@@ -3,7 +3,7 @@
 Left out: choosing canvases that tell a better story; they are the first of the test canvases.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -19,8 +19,16 @@ from sightline.vision.canvases import Canvases
 CANVASES = 3
 
 
-def draw(done: Sequence[Training], reach: Mapping[str, Tensor], out: Path) -> list[Scene]:
-    """Scenes of the recall setting in the middle of those trained, from seed 0; none where nothing is trained yet."""
+Look = Callable[[RecallNetwork, Tensor, tuple[int, int]], Tensor | None]  # network, image, query -> [1, y, x]
+
+
+def draw(
+    done: Sequence[Training], reach: Mapping[str, Tensor], out: Path, *, look: Look = RecallNetwork.looks
+) -> list[Scene]:
+    """Scenes of the recall setting in the middle of those trained, from seed 0; none where nothing is trained yet.
+
+    `look` says where a query of the map looks, as `RecallNetwork.looks` does.
+    """
     chosen = _setting(done)
     if not chosen:
         return []
@@ -33,7 +41,7 @@ def draw(done: Sequence[Training], reach: Mapping[str, Tensor], out: Path) -> li
             truth=canvases.label[i].numpy(),
             networks=[training.network for training in chosen],
             prediction=np.stack([prediction[i].numpy() for prediction in predictions]),
-            looks=np.stack([_looks(network, canvases, i) for network in networks]),
+            looks=np.stack([_looks(network, canvases, i, look) for network in networks]),
             reach=np.stack([_reach_of_positions(reach[training.network]) for training in chosen]),
         )
         for i in range(CANVASES)
@@ -53,14 +61,14 @@ def _trained(training: Training, out: Path) -> RecallNetwork:
     return network.eval()
 
 
-def _looks(network: RecallNetwork, canvases: Canvases, index: int) -> np.ndarray:
+def _looks(network: RecallNetwork, canvases: Canvases, index: int, look: Look) -> np.ndarray:
     """Where every map position looks, `[y x, y, x]`; NaN where the network has no attention."""
     image = canvases.image[index : index + 1]
     y, x = image.shape[2] // STRIDE, image.shape[3] // STRIDE
     table = np.full((y * x, y, x), np.nan, dtype=np.float16)
     with torch.no_grad():
         for position in range(y * x):
-            looks = network.looks(image, (position // x, position % x))
+            looks = look(network, image, (position // x, position % x))
             if looks is None:
                 break
             table[position] = looks[0].numpy()

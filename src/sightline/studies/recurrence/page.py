@@ -18,6 +18,7 @@ from sightline.studies.recurrence.pictures import Panel
 from sightline.vision import svg_charts
 
 Row = Mapping[str, Any]
+SHARES = ("on_cross", "off_cross", "look_on_cross", "look_off_cross", "arrive_on_cross", "arrive_off_cross")
 SHOWN_COSTS = ("flops", "seconds", "peak_memory")
 
 
@@ -58,21 +59,23 @@ def picture_sections(folder: Path, scenes: Sequence[Scene]) -> list[Section]:
         return []
     fields, looks = pictures.sight_panels(scenes[0])
     said, looked = pictures.strip_panels(scenes[0])
-    (folder / "sight.png").write_bytes(pictures.draw_lines([("can see", fields), ("looks at", looks)]))
+    (folder / "sight.png").write_bytes(pictures.draw_lines([("can see", fields), ("attention", looks)]))
     (folder / "strip.png").write_bytes(pictures.draw_lines([("answers", said), ("attention", looked)]))
     return [
         Section(
             "A query's sight grows from a cross to everything",
             "The ringed square asks for the digit of its colour, in the dashed frame. First line: what can reach the "
-            "query at all, the exact field. Second line: where each trained network looks, all passes composed; the "
-            "area of a square is its weight.",
+            "query at all, the exact field. Second line: where what does reach it comes from in the trained networks, "
+            "by "
+            "their attention; the area of a square is its share. With two passes the answer comes by way of the two "
+            "cells at which its row and column meet the query's.",
             figures(fields, "Exact field") + figures(looks, "Measured attention"),
         ),
         Section(
             "Image, R=1, R=2, ground truth",
             "First line: what is answered. A framed cell is a question: black on white is a right answer, white on "
             "black "
-            "and struck through a wrong one. Second line: where the ringed question looks.",
+            "and struck through a wrong one. Second line: where what reaches the ringed question comes from.",
             figures(said, "Answers") + figures(looked, "Attention"),
         ),
     ]
@@ -158,7 +161,7 @@ def tables_of(results: Row) -> list[Table]:
                 f"{one['field']} of {one['positions']}",
                 "yes" if one["found_bit_by_bit"] else "NO",
                 str(one["routes_off_cross"]),
-                *(percent(one[name]) for name in ("on_cross", "off_cross", "look_on_cross", "look_off_cross")),
+                *(percent(one[name]) for name in SHARES),
                 percent(one["published_head_field"]),
             ]
         )
@@ -174,6 +177,8 @@ def tables_of(results: Row) -> list[Table]:
                 "Right on the cross",
                 "Right off it",
                 "Looks at the answer, on the cross",
+                "Off it",
+                "Arrives from the answer, on the cross",
                 "Off it",
                 "Field of the published head, 97 x 97",
             ],

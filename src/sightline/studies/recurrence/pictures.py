@@ -2,8 +2,8 @@
 
 All lie on the first of the test canvases, whichever it is; of its questions whose answer stands neither in their row
 nor in their column the one nearest the middle is the query. Fields dim what cannot reach the query; yellow squares show
-where the attention looks, their area in proportion to the weight, all passes composed
-(`layers.criss_cross.weights_of_passes`).
+where what arrives at the query comes from, its own cell left out, their area in proportion to the weight
+(`sight.arrivals`).
 
 Left out: choosing what tells a better story.
 """
@@ -123,12 +123,12 @@ def paint_answers(axes: "Axes", scene: Scene, name: str) -> None:
 
 
 def look_words(scene: Scene, network: str, query: int) -> str:
-    """How much of the attention falls on the answer, in words."""
+    """How much of what arrives comes from the answer, in words."""
     looks = scene.looks[scene.networks.index(network), query].astype(float)
     answer = answer_cells(scene)[query]
     if np.isnan(looks).any():
         return "no attention"
-    return "" if answer is None else f"{100 * looks.flatten()[answer]:.0f} % on the answer"
+    return "" if answer is None else f"{100 * looks.flatten()[answer]:.0f} % from the answer"
 
 
 def field_words(scene: Scene, network: str, query: int) -> str:
@@ -138,7 +138,7 @@ def field_words(scene: Scene, network: str, query: int) -> str:
 
 
 def sight_panels(scene: Scene) -> tuple[list[Panel], list[Panel]]:
-    """The exact fields of one query, and where the trained networks look from it, from R = 0 on."""
+    """The exact fields of one query, and what arrives there in the trained networks, from R = 0 on."""
     query = telling_query(scene)
     names = sorted(scene.networks, key=passes_of)
     fields: list[Panel] = [

@@ -2,7 +2,11 @@
 
 A question is *on the cross* if the digit that answers it stands in the question's row or column. One pass sees that far
 and no further; what lies off the cross reaches the question from the second pass on, by way of two cells, and from the
-third on by many (`routes`). Left out: partial information, as in the long-range study (`long_range/evaluation.py`).
+third on by many (`routes`).
+
+Attention is measured twice. *Looks*: the product of the passes' attention tables. *Arrives*: each pass with the way
+around it, gamma A + 1, since a network may learn to answer in fewer passes than it has; of that, what comes from cells
+other than the query's own. Left out: partial information, as in the long-range study (`long_range/evaluation.py`).
 """
 
 from dataclasses import dataclass
@@ -10,9 +14,11 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from sightline.layers.criss_cross import RecurrentCrissCross
 from sightline.ops.patterns import criss_cross, field, window
+from sightline.studies.long_range.draw_scenes import Look
 from sightline.studies.long_range.evaluation import questions_of_pixels
-from sightline.studies.long_range.networks import RecallNetwork
+from sightline.studies.long_range.networks import AttentionContext, RecallNetwork
 from sightline.studies.long_range.training import Training, predict
 from sightline.vision.canvases import CELL, Canvases, take
 from sightline.vision.metrics import confusion_matrix, mean_iou
@@ -32,6 +38,8 @@ class Sight:
     asked_on_cross: float  # share of the questions
     look_on_cross: float | None  # share of the attention that falls on the answer's cell, over such questions
     look_off_cross: float | None
+    arrive_on_cross: float | None  # share of what arrives from other cells that comes from the answer's
+    arrive_off_cross: float | None
     mean_iou: float
 
 
@@ -47,8 +55,21 @@ def same_line(canvases: Canvases) -> Tensor:
     return (asks // columns == answers // columns) | (asks % columns == answers % columns)
 
 
-def look_at_answer(network: RecallNetwork, canvases: Canvases) -> Tensor | None:
-    """The share of each question's attention that falls on the cell of its answer, `[b, s]`; None without attention."""
+def arrivals(network: RecallNetwork, image: Tensor, query: tuple[int, int]) -> Tensor | None:
+    """Where what arrives at a query comes from, the ways around the passes counted, its own cell left out: `[b, y, x]`.
+
+    None where the network has no attention. Sums to one.
+    """
+    layer = network.context.layer if isinstance(network.context, AttentionContext) else None
+    if not isinstance(layer, RecurrentCrissCross):
+        return None
+    weights = layer.weights(network.stem(image), query, residual=True)
+    weights[:, query[0], query[1]] = 0
+    return weights / weights.sum((1, 2), keepdim=True).clamp_min(1e-12)
+
+
+def share_on_answer(network: RecallNetwork, canvases: Canvases, look: Look) -> Tensor | None:
+    """The share of each question's look that falls on the cell of its answer, `[b, s]`; None without attention."""
     columns = canvases.cells[1]
     shares = torch.zeros(canvases.question_cell.shape)
     network.eval()
@@ -58,7 +79,7 @@ def look_at_answer(network: RecallNetwork, canvases: Canvases) -> Tensor | None:
             for s, (asks, answers) in enumerate(
                 zip(canvases.question_cell[b].tolist(), canvases.answer_cell[b].tolist(), strict=True)
             ):
-                looks = network.looks(image, divmod(asks, columns))
+                looks = look(network, image, divmod(asks, columns))
                 if looks is None:
                     return None
                 shares[b, s] = looks.flatten()[answers]
@@ -75,7 +96,8 @@ def sight(network: RecallNetwork, training: Training) -> Sight:
     on = lies.gather(1, of_pixel).reshape(said.shape) & labelled
     right = said == canvases.label
     few = take(canvases, slice(0, LOOKED_AT))
-    looks, near = look_at_answer(network, few), same_line(few)
+    near = same_line(few)
+    looks, comes = (share_on_answer(network, few, look) for look in (RecallNetwork.looks, arrivals))
     target = torch.where(labelled, canvases.label, IGNORE)
     return Sight(
         on_cross=_share(right, on),
@@ -83,6 +105,8 @@ def sight(network: RecallNetwork, training: Training) -> Sight:
         asked_on_cross=float(lies.double().mean()),
         look_on_cross=None if looks is None else _share(looks, near),
         look_off_cross=None if looks is None else _share(looks, ~near),
+        arrive_on_cross=None if comes is None else _share(comes, near),
+        arrive_off_cross=None if comes is None else _share(comes, ~near),
         mean_iou=float(mean_iou(confusion_matrix(said, target, canvases.classes, ignore=IGNORE))),
     )
 

@@ -28,12 +28,16 @@ from sightline.studies.long_range.training import Budget, Training
 from sightline.studies.long_range.workers import read_row, run_training, write_reaches
 from sightline.studies.progress import Progress
 from sightline.studies.recurrence.page import write_page
-from sightline.studies.recurrence.sight import architecture, cells_agree, passes_of, sight
+from sightline.studies.recurrence.sight import architecture, arrivals, cells_agree, passes_of, sight
 from sightline.studies.side_by_side import how_to_go_on, train_side_by_side
 from sightline.vision.canvases import CELL
 
 MOST = 3
 SIGHT = "sight.json"
+MEANS = (
+    *("on_cross", "off_cross", "asked_on_cross", "look_on_cross", "look_off_cross"),
+    *("arrive_on_cross", "arrive_off_cross", "mean_iou"),
+)  # over seeds
 SAME = ("passes", "digits", "steps")  # more seeds or workers are no other study
 
 
@@ -118,7 +122,7 @@ def run(settings: Recurrence) -> None:
         )
         results = results_of(settings, progress, fields_of, finished=finished)
         write_results(out, results)
-        scenes = draw_scenes.draw([t for t in trainings if t in progress.rows], seen, out)
+        scenes = draw_scenes.draw([t for t in trainings if t in progress.rows], seen, out, look=arrivals)
         save_scenes(out / "scenes.npz", scenes)
         page = write_page(out, results, scenes)
     for one in results["summary"]:
@@ -175,9 +179,6 @@ def results_of(
         "summary": summary,
         "finished": finished,
     }
-
-
-MEANS = ("on_cross", "off_cross", "asked_on_cross", "look_on_cross", "look_off_cross", "mean_iou")
 
 
 def _mean(values: list[float | None]) -> float | None:
