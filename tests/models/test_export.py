@@ -103,11 +103,11 @@ def test_a_program_says_what_it_is_and_refuses_what_it_does_not_serve(tmp_path: 
 
 
 def test_a_table_that_is_too_small_stops_an_onnx_file(tmp_path: Path) -> None:
-    network = VisionTransformer(Size(8, 1, 2), image_size=(16, 16), patch=8, position=RelativeBias2d(2, (4, 4)))
+    network = VisionTransformer(Size(8, 1, 2), image_size=(16, 16), patch=8, position=RelativeBias2d(2, (6, 6)))
     session = onnxruntime.InferenceSession(export_onnx(network, tmp_path / "network.onnx", size=(24, 16)).file)
-    assert session.get_modelmeta().custom_metadata_map["sizes"] == "from 16 x 16 to 32 x 32 pixels in steps of 8"
-    assert session.run(None, {"image": torch.zeros(1, 3, 32, 32).numpy()})[0].shape == (1, 8, 4, 4)
-    for size in ((40, 16), (16, 40)):  # in one row of numbers the rows of a table lie side by side: it would answer
+    assert session.get_modelmeta().custom_metadata_map["sizes"] == "from 16 x 16 to 48 x 48 pixels in steps of 8"
+    assert session.run(None, {"image": torch.zeros(1, 3, 48, 48).numpy()})[0].shape == (1, 8, 6, 6)
+    for size in ((56, 16), (16, 56)):  # in one row of numbers the rows of a table lie side by side: it would answer
         with pytest.raises(Exception, match="invalid index found"):
             session.run(None, {"image": torch.zeros(1, 3, *size).numpy()})
 
