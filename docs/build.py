@@ -110,7 +110,6 @@ WRITTEN = {  # page, what stands between `<!-- what: make docs -->` and `<!-- en
         "convolution-free", convolution_free_page.tables_of, 0, 2
     ),
     ("docs/study-recurrence.md", "numbers"): lambda: study("recurrence", recurrence_page.tables_of, 0, 1),
-    ("docs/study-recurrence.md", "numbers"): lambda: study("recurrence", recurrence_page.tables_of, 0, 1),
 }
 
 
