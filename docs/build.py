@@ -90,10 +90,7 @@ def verdicts() -> str:
 
 def study(name: str, tables_of: Callable[[dict], Sequence[Table]], *which: int) -> str:
     """The command of a study and some of the tables of its page."""
-    path = ROOT / "docs" / "results" / f"{name}.json"
-    if not path.exists():
-        return ""
-    results = json.loads(path.read_text())
+    results = json.loads((ROOT / "docs" / "results" / f"{name}.json").read_text())
     tables = tables_of(results)
     return "\n".join([f"    {results['command']}", "", *(markdown(tables[place]) for place in which)])
 

@@ -36,6 +36,6 @@ def test_tiles_darken_from_chance_to_one() -> None:
     assert "a &amp; b" in table
     assert "rgb(255,255,255)" in table
     assert "rgb(8,81,156)" in table
-    assert "0.90 to 1.00" in table
+    assert "0.90\u20131.00" in table
     assert ">none<" in table
     assert table.count("trained") == 1

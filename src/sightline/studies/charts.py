@@ -121,8 +121,8 @@ def _tile(tile: Tile, chance: float) -> str:
     red, green, blue = (round(255 + depth * (end - 255)) for end in (8, 81, 156))
     ink = "#fff" if depth > 0.55 else "#16191d"
     spread = ""
-    if tile.low is not None and tile.high is not None and tile.high > tile.low:
-        spread = f"<small>{tile.low:.2f} to {tile.high:.2f}</small>"
+    if tile.low is not None and tile.high is not None and f"{tile.low:.2f}" != f"{tile.high:.2f}":
+        spread = f"<small>{tile.low:.2f}\u2013{tile.high:.2f}</small>"
     style = f"background:rgb({red},{green},{blue});color:{ink}"
     return f'<td class="cell" style="{style}">{tile.score:.2f}{spread}</td>'
 

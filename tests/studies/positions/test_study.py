@@ -23,8 +23,8 @@ def test_the_full_study_is_every_scheme_from_every_seed_and_nothing_twice() -> N
     assert len({t.folder for t in trainings}) == len(trainings)
     assert len({t.budget for t in trainings}) == 1
     assert {t.seed for t in trainings[:16]} == {0}
-    only = trainings_of(Positions(tasks=("image",), images=("relative, clipped", "none")))
-    assert [t.scheme for t in only] == ["relative, resized", "none"]
+    only = trainings_of(Positions(tasks=("image",), images=("relative clipped", "none")))
+    assert [t.scheme for t in only] == ["relative resized", "none"]
 
 
 @pytest.mark.parametrize(
@@ -51,7 +51,7 @@ def test_ctrl_c_keeps_what_is_done_and_resume_goes_on_to_a_page(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(study, "Budget", small_budget)
-    settings = Positions(out=tmp_path, images=("relative, clipped",), sequences=("ALiBi",), steps=3, workers=1)
+    settings = Positions(out=tmp_path, images=("relative clipped",), sequences=("ALiBi",), steps=3, workers=1)
     first = tmp_path / "runs" / "image-relative-resized-seed0" / "result.json"
 
     def interrupt() -> None:
@@ -74,10 +74,10 @@ def test_ctrl_c_keeps_what_is_done_and_resume_goes_on_to_a_page(
     results = json.loads((tmp_path / "results.json").read_text())
     assert results["finished"]
     assert [(row["task"], row["scheme"]) for row in results["rows"]] == [
-        ("image", "relative, clipped"),
+        ("image", "relative clipped"),
         ("sequence", "ALiBi"),
     ]
-    assert [one["scheme"] for one in results["knows"]] == ["relative, resized", "relative, clipped"]
+    assert [one["scheme"] for one in results["knows"]] == ["relative resized", "relative clipped"]
     assert len(results["without_where"]) == 2
     words = self_contained(tmp_path / "report.html")
     for expected in ("Green: the digit in the cell to my left", "4 x 4", "best without where", "The first token"):
@@ -111,14 +111,20 @@ def made_up(scores: dict[str, tuple[float, float]], seeds: int = 2) -> dict:
 
 def test_the_answer_tells_who_knows_where_and_who_still_does() -> None:
     results = made_up({"none": (0.2, 0.2), "good": (0.95, 0.92), "forgets": (0.98, 0.3)})
-    (lead, said), *_ = page.answer_of(results)
-    assert lead.startswith("Green")
-    assert said == "Answered at 8 x 8, where it was trained: good and forgets; at every size: good."
+    (every, _), (lead, said), *_ = page.answer_of(results)
+    assert every == "Everywhere, in every sense: good."
+    assert lead == "Green: the digit in the cell to my left, at every size: good."
+    assert said == "At 8 x 8, where it was trained, also forgets."
     results = made_up({"none": (0.2, 0.2), "forgets": (0.98, 0.3)})
-    assert "at every size: none; forgets comes nearest, 0.30 at its worst size." in page.answer_of(results)[0][1]
+    assert page.answer_of(results)[1] == (
+        "Green: the digit in the cell to my left, at every size: nobody.",
+        "At 8 x 8, where it was trained, forgets. forgets comes nearest, 0.30 at its worst size.",
+    )
+    assert page.answer_of(results)[0][0] == "No encoding knows where in all three senses at every size."
     tiles = page.tiles(results, "image", "left")
     assert "0.20" in tiles
-    assert "0.98 to 0.99" in tiles
+    assert "0.98\u20130.99" in tiles
+    assert "0.20\u20130.20" not in tiles
     table = page.tables_of(results)[0]
     assert table.rows[1][:4] == ["forgets", "left", "0.30 [0.30, 0.31]", "0.98 [0.98, 0.99]"]
 

@@ -79,11 +79,11 @@ def test_a_sequence_is_scored_at_its_last_places_alone() -> None:
 
 
 def test_one_training_leaves_the_rows_of_all_that_it_serves(tmp_path: Path) -> None:
-    training = Training("image", "relative, resized", 0, replace(SMALL, steps=2))
+    training = Training("image", "relative resized", 0, replace(SMALL, steps=2))
     assert read_rows(training, tmp_path) is None
     assert run_training(training, tmp_path, resume=False)
     rows = read_rows(training, tmp_path)
-    assert [row["scheme"] for row in rows] == ["relative, resized", "relative, clipped"]
+    assert [row["scheme"] for row in rows] == ["relative resized", "relative clipped"]
     resized, clipped = ([test["scores"] for test in row["tests"]] for row in rows)
     assert resized[0] == clipped[0]  # at the size of training
     assert [test["size"] for test in rows[0]["tests"]] == [[4, 4], [4, 6]]

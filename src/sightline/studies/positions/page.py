@@ -62,23 +62,42 @@ def answer_of(results: Row) -> list[tuple[str, str]]:
         summaries, trained = of_task(results, task), trained_size(results, task)
         if not summaries:
             continue
-        for kind in summaries[0]["tests"][0]["scores"]:
+        kinds = list(summaries[0]["tests"][0]["scores"])
+        if task == "image":
+            lines.append(all_senses(summaries, kinds, trained))
+        for kind in kinds:
             there = [one["scheme"] for one in summaries if score(one, kind, trained) >= GOOD]
             elsewhere = [one["scheme"] for one in summaries if worst_elsewhere(one, kind, trained) >= GOOD]
             nearest, best = max((worst_elsewhere(one, kind, trained), place) for place, one in enumerate(summaries))
-            at = f"at {size_words(trained)}" if task == "image" else f"at length {trained[0]}"
+            only = [name for name in there if name not in elsewhere]
+            at = f"At {size_words(trained)}" if task == "image" else f"At length {trained[0]}"
+            rest = f"{at}, where it was trained, {'also ' if elsewhere else ''}{_listed(only)}."
             if elsewhere:
-                rest = f"at every size: {_listed(elsewhere)}."
-            else:
-                rest = f"at every size: none; {summaries[best]['scheme']} comes nearest, {nearest:.2f}"
-                rest += " at its worst size."
-            lines.append((f"{SENSES[kind][0]}.", f"Answered {at}, where it was trained: {_listed(there)}; {rest}"))
+                lines.append((f"{SENSES[kind][0]}, at every size: {_listed(elsewhere)}.", rest))
+                continue
+            rest += f" {summaries[best]['scheme']} comes nearest, {nearest:.2f} at its worst size."
+            lines.append((f"{SENSES[kind][0]}, at every size: nobody.", rest))
     return lines
+
+
+def all_senses(summaries: Sequence[Row], kinds: Sequence[str], trained: Sequence[int]) -> tuple[str, str]:
+    """Who answers every kind of question at every size."""
+    every = [
+        one["scheme"]
+        for one in summaries
+        if all(min(score(one, kind, trained), worst_elsewhere(one, kind, trained)) >= GOOD for kind in kinds)
+    ]
+    if every:
+        return f"Everywhere, in every sense: {_listed(every)}.", f"A score of {GOOD} or better at every size."
+    return (
+        "No encoding knows where in all three senses at every size.",
+        f"Which one to take depends on what the question means by where (answered is a score of {GOOD} or better).",
+    )
 
 
 def _listed(names: Sequence[str]) -> str:
     if not names:
-        return "by none"
+        return "nobody"
     return names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
 
 
@@ -105,8 +124,10 @@ def score_sections(results: Row) -> list[Section]:
     titles = {
         "image": (
             "Images: who knows where, and still knows it at other sizes?",
-            "Scores, averaged over seeds, small print from the lowest to the highest. Columns are sizes in cells, rows "
-            "by columns; the underlined one was trained. Dark is right, white is guessing. The last row is the best "
+            "Scores, averaged over seeds; small print, where there is room, gives the lowest and the highest. Columns "
+            "are "
+            "sizes in cells, rows by columns; the underlined one was trained. Dark is right, white is guessing. The "
+            "last row is the best "
             "that can be had without knowing where, counted on the same canvases.",
         ),
         "sequence": (
@@ -126,7 +147,7 @@ def score_sections(results: Row) -> list[Section]:
                 for kind in kinds
             ]
             inner = Markup("").join(parts)
-            found.append(Section(title, text, Markup('<div class="charts pairs">{}</div>').format(inner)))
+            found.append(Section(title, text, Markup('<div class="heats">{}</div>').format(inner)))
     return found
 
 

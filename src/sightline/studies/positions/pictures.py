@@ -19,7 +19,14 @@ from sightline.studies.positions.training import TEST_SEED, Training, answers, s
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-SHOWN = ("none", "learned 2-D", "relative, clipped", "rotary axial", "conditional")  # in the strip, where trained
+SHOWN = (
+    "none",
+    "ALiBi 2-D",
+    "learned 2-D",
+    "relative clipped",
+    "rotary mixed",
+    "conditional",
+)  # in the strip, where trained
 STRIP_SIZE = (8, 8)  # cells; larger than what was trained
 ARROWS = ("↖", "↗", "↙", "↘")
 STRIKE = "#ff9d3c"

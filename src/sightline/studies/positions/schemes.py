@@ -102,14 +102,14 @@ SCHEMES: dict[str, Callable[[tuple[int, int]], VisionTransformer]] = {
     "learned 1-D": lambda size: _numbered(size, learned=True),
     "sin-cos 2-D": lambda size: _plain(size, table="mae"),
     "learned 2-D": lambda size: _plain(size, table="learned"),
-    "relative, resized": lambda size: _plain(size, position=StretchedOffsets(HEADS, size)),
-    "relative, clipped": lambda size: _plain(size, position=ClippedOffsets(HEADS, size)),
+    "relative resized": lambda size: _plain(size, position=StretchedOffsets(HEADS, size)),
+    "relative clipped": lambda size: _plain(size, position=ClippedOffsets(HEADS, size)),
     "ALiBi 2-D": lambda size: _plain(size, position=AlibiBias(HEADS)),
     "rotary axial": lambda size: _plain(size, position=RotaryAxial(WIDTH // HEADS)),
     "rotary mixed": lambda size: _plain(size, position=RotaryMixed(HEADS, WIDTH // HEADS)),
     "conditional": lambda size: _plain(size, conditional=True),
 }
-TRAINED_AS = {"relative, clipped": "relative, resized"}  # one training serves both: they differ beyond its size alone
+TRAINED_AS = {"relative clipped": "relative resized"}  # one training serves both: they differ beyond its size alone
 
 
 class GridNetwork(nn.Module):

@@ -57,7 +57,7 @@ class Training:
     @property
     def folder(self) -> Path:
         """Where its run folder lies below the study's."""
-        slug = self.scheme.lower().replace(" ", "-").replace(",", "")
+        slug = self.scheme.lower().replace(" ", "-")
         return Path("runs") / f"{self.task}-{slug}-seed{self.seed}"
 
     @property

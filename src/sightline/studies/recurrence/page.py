@@ -67,8 +67,9 @@ def picture_sections(folder: Path, scenes: Sequence[Scene]) -> list[Section]:
             "The ringed square asks for the digit of its colour, in the dashed frame. First line: what can reach the "
             "query at all, the exact field. Second line: where what does reach it comes from in the trained networks, "
             "by "
-            "their attention; the area of a square is its share. With two passes the answer comes by way of the two "
-            "cells at which its row and column meet the query's.",
+            "their attention; the area of a square is its share. With two passes the answer comes by way of one or "
+            "both "
+            "of the cells at which its row and column meet the query's.",
             figures(fields, "Exact field") + figures(looks, "Measured attention"),
         ),
         Section(
