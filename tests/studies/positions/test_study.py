@@ -43,7 +43,7 @@ def test_settings_that_do_not_fit_are_one_sentence(settings: Positions, sentence
 
 
 def small_budget(steps: int) -> Budget:
-    sizes = {"test_cells": ((4, 4), (8, 8)), "test_lengths": (8, 32), "test_canvases": 4, "test_sequences": 4}
+    sizes = {"test_cells": ((4, 4), (6, 6)), "test_lengths": (8, 32), "test_canvases": 4, "test_sequences": 4}
     return Budget(steps=steps, batch=2, sequences=2, report_every=2, **sizes)
 
 
