@@ -50,7 +50,7 @@ TESTS = [f"tests/vision/test_{name}.py" for name in ("batches", "augment")]
 SIZE = (1024, 2048)
 CLASSES = 19
 ALLOWED = 1.05  # of a step from memory
-WARM_UP = 3  # steps of a block, more than a loader reads ahead
+WARM_UP = 4  # steps of a block: two loader processes read four batches ahead
 
 
 def write_folder(folder: Path, count: int) -> Examples:
@@ -76,13 +76,13 @@ class Settings:
 
     side: int = 512
     """Side of the crops, in pixels."""
-    batch: int = 4
+    batch: int = 2
     """Images of a step."""
     workers: int = 2
     """Loader processes, the default of `sightline train`."""
     images: int = 16
     """Files that are read, again and again."""
-    steps: int = 3
+    steps: int = 6
     """Counted steps of a block."""
     blocks: int = 4
     """Blocks of each kind."""
@@ -160,7 +160,7 @@ def measure(examples: Examples, settings: Settings) -> tuple[list[str], bool]:
     reading, stepping = processor_seconds(examples, settings, step)
     memory = next(loaded(examples, settings, 1, 0))
     seconds: dict[str, list[float]] = {"memory": [], "loader": []}
-    updates = WARM_UP + settings.steps + 2
+    updates = WARM_UP + settings.steps + 3 * settings.workers  # it still reads while the last step is counted
     for _ in range(settings.blocks):
         seconds["memory"] += block(step, itertools.repeat(memory), settings.steps)
         seconds["loader"] += block(step, loaded(examples, settings, updates, settings.workers), settings.steps)
