@@ -11,8 +11,9 @@ import runpy
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from sightline.studies import convolution_free_page, field_picture
+from sightline.studies import convolution_free_page, field_picture, memory_page
 from sightline.studies.page import Table, markdown
+from sightline.studies.positions import page as positions_page
 from sightline.studies.recurrence import page as recurrence_page
 
 ROOT = Path(__file__).parent.parent
@@ -106,6 +107,8 @@ WRITTEN = {  # page, what stands between `<!-- what: make docs -->` and `<!-- en
     ("docs/study-convolution-free.md", "numbers"): lambda: study(
         "convolution-free", convolution_free_page.tables_of, 0, 2
     ),
+    ("docs/study-memory.md", "numbers"): lambda: study("memory", memory_page.tables_of, 0),
+    ("docs/study-positions.md", "numbers"): lambda: study("positions", positions_page.tables_of, 0, 1),
     ("docs/study-recurrence.md", "numbers"): lambda: study("recurrence", recurrence_page.tables_of, 0, 1),
 }
 
