@@ -1,25 +1,16 @@
 """The table against CCNet's figures: its forms are right, and the paper's FLOPs come out of PyTorch's counter."""
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
-
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "ccnet_table.py"
+from tests.bench.scripts import load
 
 
 @pytest.fixture(scope="module")
 def ccnet_table() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("ccnet_table", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["ccnet_table"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("ccnet_table")
 
 
 def test_every_form_is_right(ccnet_table: ModuleType) -> None:

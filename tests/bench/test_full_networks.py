@@ -1,25 +1,16 @@
 """The benchmark of full networks: peers and ours are one function, and a wrong one is found before it is timed."""
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 import torch
-
-SCRIPT = Path(__file__).parents[2] / "benchmarks" / "full_networks.py"
+from tests.bench.scripts import load
 
 
 @pytest.fixture(scope="module")
 def full_networks() -> ModuleType:
-    spec = importlib.util.spec_from_file_location("full_networks", SCRIPT)
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules["full_networks"] = module
-    spec.loader.exec_module(module)
-    return module
+    return load("full_networks")
 
 
 @pytest.mark.parametrize("name", ["resnet50", "vit_small", "criss_cross"])

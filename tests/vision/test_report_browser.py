@@ -1,33 +1,16 @@
 """In a real browser: the report scrolls one way only, its text can be read, and its pictures are there."""
 
 import re
-import shutil
 import subprocess
 
 import pytest
+from tests.chromium import CHROMIUM, FLAGS, MARKS
 from tests.vision.made_up_run import Mistaken, loaded, write_run
 
 from sightline.vision import report
 from sightline.vision.report import write_report
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--allow-file-access-from-files",
-    "--virtual-time-budget=3000",
-]
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs headless Chromium, and none is installed"),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")

@@ -37,7 +37,7 @@ def after(made: Learner, **options: Any) -> dict[str, torch.Tensor]:
     return made.network.state_dict()
 
 
-def close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], most: float = 1e-12) -> None:
+def assert_same(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], most: float = 1e-12) -> None:
     assert one.keys() == other.keys()
     for name in one:
         torch.testing.assert_close(one[name], other[name], rtol=most, atol=most)
@@ -47,13 +47,13 @@ def close(one: dict[str, torch.Tensor], other: dict[str, torch.Tensor], most: fl
 def test_parts_add_up_to_one_batch(parts: int) -> None:
     losses = Losses(smoothing=0.1, class_weights=(1.0, 3.0, 0.5))
     whole = after(learner(toy("group"), recipe(losses=losses)))
-    close(after(learner(toy("group"), recipe(losses=losses, accumulate=parts))), whole)
+    assert_same(after(learner(toy("group"), recipe(losses=losses, accumulate=parts))), whole)
 
 
 def test_hard_pixels_of_parts_are_the_cross_entropy_where_all_are_hard() -> None:
     plain = after(learner(toy("group"), recipe(losses=Losses(class_weights=(1.0, 3.0, 0.5)))))
     hard = Losses(class_weights=(1.0, 3.0, 0.5), ohem=True, ohem_threshold=1.0)
-    close(after(learner(toy("group"), recipe(losses=hard, accumulate=3))), plain)
+    assert_same(after(learner(toy("group"), recipe(losses=hard, accumulate=3))), plain)
 
 
 def test_means_of_means_would_be_another_update() -> None:
@@ -106,7 +106,7 @@ def test_a_batch_in_which_nothing_counts_teaches_nothing() -> None:
     made = learner(toy("group"), recipe(1, losses=EVERYTHING, weight_decay=0.0))
     for update in train(made, Blank(), AUGMENTATION):
         assert all(float(loss) == 0 for loss in update.losses.values())
-    close(made.network.state_dict(), toy("group").state_dict(), 0)
+    assert_same(made.network.state_dict(), toy("group").state_dict(), 0)
 
 
 def run(folder: Path, *, until: int | None = None, workers: int = 0, resume: bool = False, total: int = 9) -> Learner:
@@ -141,8 +141,8 @@ def test_stopped_in_an_epoch_and_resumed_is_never_stopped(
     stopped = run(tmp_path / "run", until=until, workers=workers)
     assert stopped.step == read_state(tmp_path / "run")["step"] == until + 1
     made = run(tmp_path / "run", resume=True, workers=workers)
-    close(made.network.state_dict(), whole.network.state_dict(), 0)
-    close(made.best.state_dict(), whole.best.state_dict(), 0)
+    assert_same(made.network.state_dict(), whole.network.state_dict(), 0)
+    assert_same(made.best.state_dict(), whole.best.state_dict(), 0)
     assert str(made.optimizer.state_dict()) == str(whole.optimizer.state_dict())
     assert rows(tmp_path / "run") == rows(there)
     weights = "checkpoint/weights.safetensors"
@@ -154,7 +154,7 @@ def test_a_caller_may_draw_random_numbers_between_updates() -> None:
     after(quiet)
     for _ in train(disturbed, Halves(), AUGMENTATION):
         torch.rand(7)
-    close(disturbed.network.state_dict(), quiet.network.state_dict(), 0)
+    assert_same(disturbed.network.state_dict(), quiet.network.state_dict(), 0)
     close_not = learner(toy(dropout=0.5), recipe(4), seed=1)
     after(close_not)
     assert not torch.equal(close_not.network.first.weight, quiet.network.first.weight)
@@ -248,7 +248,7 @@ def test_mixed_precision() -> None:
     mixed = after(made)
     assert all(value.dtype == torch.float32 for value in mixed.values())
     assert any(not torch.equal(mixed[name], plain[name]) for name in plain)
-    close(mixed, plain, 0.05)
+    assert_same(mixed, plain, 0.05)
     with pytest.raises(ValueError, match="float16 was asked for on cpu: it is for CUDA, use bfloat16 or none"):
         learner(rules=recipe(amp="float16"))
     assert learner(rules=recipe(amp="auto")).precision is torch.bfloat16
@@ -265,7 +265,7 @@ def test_a_gradient_scaler_changes_nothing_and_is_saved(tmp_path: Path) -> None:
     rules = recipe(4, clip=0.5, accumulate=2)
     plain = after(learner(toy("group", dtype=torch.float32), rules))
     made = scaled(rules)
-    close(after(made), plain, 0)  # powers of two round nothing
+    assert_same(after(made), plain, 0)  # powers of two round nothing
     assert made.scaler.get_scale() == 4096  # grown twice
     assert set(made.states) == {"optimizer", "scaler"}
     open_run(tmp_path, {})
@@ -274,13 +274,13 @@ def test_a_gradient_scaler_changes_nothing_and_is_saved(tmp_path: Path) -> None:
     resumed = scaled(rules)
     assert fit(resumed, data, tmp_path)
     assert resumed.scaler.state_dict() == made.scaler.state_dict()
-    close(resumed.network.state_dict(), plain, 0)
+    assert_same(resumed.network.state_dict(), plain, 0)
 
 
 def test_a_gradient_that_overflows_is_left_out() -> None:
     made = scaled(recipe(1))
     made.network.last.weight.register_hook(lambda gradient: gradient * float("inf"))
-    close(after(made), toy("group", dtype=torch.float32).state_dict(), 0)
+    assert_same(after(made), toy("group", dtype=torch.float32).state_dict(), 0)
     assert made.scaler.get_scale() == 512
 
 

@@ -1,32 +1,16 @@
 """In a real browser: choosing a query changes the pictures, by link, pointer and key; a phone scrolls one way only."""
 
 import re
-import shutil
 import subprocess
 
 import pytest
+from tests.chromium import CHROMIUM, FLAGS, MARKS
 from tests.studies.long_range.made_up_study import STRIDE, canvases, results, scene_of
 
 from sightline.studies.long_range import scene_data
 from sightline.studies.long_range.page import write_page
 
-CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-FLAGS = [
-    "--headless",
-    "--no-sandbox",
-    "--disable-gpu",
-    "--disable-quic",
-    "--no-first-run",
-    "--disable-background-networking",
-    "--disable-component-update",
-    "--disable-sync",
-    "--virtual-time-budget=3000",
-]
-
-pytestmark = [
-    pytest.mark.browser,
-    pytest.mark.skipif(CHROMIUM is None, reason="needs headless Chromium, and none is installed"),
-]
+pytestmark = MARKS
 
 
 @pytest.fixture(scope="module")

@@ -5,8 +5,8 @@ be answered rightly, the rest by chance. And beside the field stands a test of t
 that holds the answer is redrawn so that another answer is right, and the outputs at the question are compared bit for
 bit.
 
-Left out: partial information. A field that touches a digit's cell counts as seeing the digit, so that the ceiling of
-the recall task is an upper bound. That of the key-class task is none: its white digits alone tell much about the key.
+Left out: partial information. A field that touches a digit's cell counts as seeing the digit, so that the
+ceiling is an upper bound.
 """
 
 from dataclasses import dataclass

@@ -18,12 +18,11 @@ from sightline.run import stop_on_interrupt
 from sightline.studies import field_picture
 from sightline.studies.folder import at_least_one, command_of, machine, open_study, versions, write_results
 from sightline.studies.long_range import draw_scenes
-from sightline.studies.long_range.evaluation import ceiling
 from sightline.studies.long_range.networks import NETWORKS
 from sightline.studies.long_range.page import write_page
 from sightline.studies.long_range.scenes import save_scenes
 from sightline.studies.long_range.summary import summarise
-from sightline.studies.long_range.table import progress_of, say_fields
+from sightline.studies.long_range.table import fields_of, progress_of, say_fields
 from sightline.studies.long_range.training import Budget, Training
 from sightline.studies.long_range.workers import read_row, run_training, write_reaches
 from sightline.studies.progress import Progress
@@ -102,11 +101,7 @@ def run(settings: LongRange) -> None:
     print(f"{field_picture.draw(out)}: what each kind of layer can see", flush=True)
     with stop_on_interrupt() as stop:
         seen = write_reaches({training.network: training.budget for training in trainings}, out)
-        fields = {
-            (t.task, t.digits, t.network): ceiling(seen[t.network], t.test_canvases(t.budget.test_canvases))[::-1]
-            for t in trainings
-            if t.seed == 0
-        }
+        fields = fields_of(trainings, seen)
         say_fields(fields)
         progress = progress_of(trainings, out, fields)
         finished = train_side_by_side(

@@ -7,6 +7,10 @@ Before a network is trained the table already says how many of the answers it ca
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
+from jaxtyping import Bool
+from torch import Tensor
+
+from sightline.studies.long_range.evaluation import ceiling
 from sightline.studies.long_range.training import Training
 from sightline.studies.progress import Column, Progress, Seen, pace_words
 
@@ -22,6 +26,15 @@ Fields = Mapping[tuple[str, int, str], tuple[float, float]]  # (task, digits, ne
 def percent(share: float) -> str:
     """A share in whole percents."""
     return f"{share:.0%}"
+
+
+def fields_of(trainings: Sequence[Training], seen: Mapping[str, Bool[Tensor, "cells_y cells_x h w"]]) -> Fields:
+    """What the exact field of every network allows on the test canvases of its task."""
+    return {
+        (t.task, t.digits, t.network): ceiling(seen[t.network], t.test_canvases(t.budget.test_canvases))[::-1]
+        for t in trainings
+        if t.seed == 0
+    }
 
 
 def progress_of(trainings: Sequence[Training], out: Path, fields: Fields) -> Progress[Training]:
@@ -56,6 +69,6 @@ def progress_of(trainings: Sequence[Training], out: Path, fields: Fields) -> Pro
 
 def say_fields(fields: Fields) -> None:
     """Say of each network what it can see, before any training."""
-    for (task, digits, network), (ceiling, reach) in fields.items():
+    for (task, digits, network), (highest, reach) in fields.items():
         verb = "can see every answer" if reach == 1 else f"cannot see {percent(1 - reach)} of the answers"
-        print(f"{task}, {digits} digits: {network} {verb}, ceiling {ceiling:.3f}")
+        print(f"{task}, {digits} digits: {network} {verb}, ceiling {highest:.3f}")

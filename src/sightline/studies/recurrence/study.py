@@ -19,11 +19,10 @@ from sightline.run import stop_on_interrupt, write_whole
 from sightline.run.checkpoint import load_weights
 from sightline.studies.folder import at_least_one, command_of, machine, open_study, versions, write_results
 from sightline.studies.long_range import draw_scenes
-from sightline.studies.long_range.evaluation import ceiling
 from sightline.studies.long_range.networks import RecallNetwork
 from sightline.studies.long_range.scenes import save_scenes
 from sightline.studies.long_range.summary import summarise
-from sightline.studies.long_range.table import progress_of, say_fields
+from sightline.studies.long_range.table import fields_of, progress_of, say_fields
 from sightline.studies.long_range.training import Budget, Training
 from sightline.studies.long_range.workers import read_row, run_training, write_reaches
 from sightline.studies.progress import Progress
@@ -95,15 +94,11 @@ def run(settings: Recurrence) -> None:
     out = open_study(settings, SAME)
     with stop_on_interrupt() as stop:
         seen = write_reaches({training.network: training.budget for training in trainings}, out)
-        fields = {
-            (t.task, t.digits, t.network): ceiling(seen[t.network], t.test_canvases(t.budget.test_canvases))[::-1]
-            for t in trainings
-            if t.seed == 0
-        }
+        fields = fields_of(trainings, seen)
         say_fields(fields)
         budget = trainings[0].budget
         cells = (budget.rows, budget.columns)
-        fields_of = {
+        architectures = {
             network: {
                 **architecture(passes_of(network), cells, (budget.rows // 2, budget.columns // 3)),
                 "found_bit_by_bit": cells_agree(table, passes_of(network), cells),
@@ -116,11 +111,11 @@ def run(settings: Recurrence) -> None:
             stop,
             train=run_one,
             read_row=read_one,
-            write=lambda: write_results(out, results_of(settings, progress, fields_of, finished=False)),
+            write=lambda: write_results(out, results_of(settings, progress, architectures, finished=False)),
             workers=settings.workers,
             resume=settings.resume,
         )
-        results = results_of(settings, progress, fields_of, finished=finished)
+        results = results_of(settings, progress, architectures, finished=finished)
         write_results(out, results)
         scenes = draw_scenes.draw([t for t in trainings if t in progress.rows], seen, out, look=arrivals)
         save_scenes(out / "scenes.npz", scenes)
