@@ -5,13 +5,13 @@ from typing import Any
 import pytest
 import torch
 import torch.nn.functional as F
-from sightline.models.vgg import VGG
 from torch import Tensor, nn
 
 from sightline.layers.non_local import NonLocal
 from sightline.models.convnet import AlexNet
 from sightline.models.non_local_net import NonLocalNet
 from sightline.models.resnet import ResNet
+from sightline.models.vgg import VGG
 from sightline.models.weights import load_published
 
 Names = dict[str, Tensor]

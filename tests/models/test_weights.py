@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import save_file
-from sightline.models.segmenter import Segmenter
 from torch import Tensor, nn
 
 from sightline.models.resnet import ResNet
+from sightline.models.segmenter import Segmenter
 from sightline.models.vit import Size, VisionTransformer
 from sightline.models.weight_files import read_tensors
 from sightline.models.weights import Report, describe_published, load_published
