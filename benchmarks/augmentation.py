@@ -23,13 +23,13 @@ from PIL import Image, ImageEnhance
 from sightline.bench import machine
 from sightline.bench.measure import interleave, spread
 from sightline.run.files import write_whole
-from sightline.vision.augment import Augmentation, augment
-from sightline.vision.colour import change_colour
-from sightline.vision.examples import Example
-from sightline.vision.windows import Window, cut_image
+from sightline.vision.augmentation.augment import Augmentation, augment
+from sightline.vision.augmentation.colour import change_colour
+from sightline.vision.augmentation.windows import Window, cut_image
+from sightline.vision.data.examples import Example
 
 ROOT = Path(__file__).parent.parent
-TESTS = [f"tests/vision/test_{name}.py" for name in ("augment", "windows", "colour", "random_augment")]
+TESTS = [f"tests/vision/augmentation/test_{name}.py" for name in ("augment", "windows", "colour", "random_augment")]
 STILL = Augmentation(brightness=0.0, contrast=0.0, saturation=0.0, hue=0.0)
 FILL = (124, 116, 104)
 

@@ -38,15 +38,15 @@ from sightline.models.heads import LinearHead
 from sightline.models.resnet import ResNet
 from sightline.models.segmenter import Segmenter
 from sightline.run.files import write_whole
-from sightline.vision.augment import IMAGENET_MEAN, IMAGENET_STD, Augmentation, normalise
-from sightline.vision.batches import batches
-from sightline.vision.examples import Examples
-from sightline.vision.folders import open_examples
-from sightline.vision.losses import cross_entropy
-from sightline.vision.recipes import make_optimizer, sgd_poly
+from sightline.vision.augmentation.augment import IMAGENET_MEAN, IMAGENET_STD, Augmentation, normalise
+from sightline.vision.data.examples import Examples
+from sightline.vision.data.folders import open_examples
+from sightline.vision.measures.losses import cross_entropy
+from sightline.vision.training.batches import batches
+from sightline.vision.training.recipes import make_optimizer, sgd_poly
 
 ROOT = Path(__file__).parent.parent
-TESTS = [f"tests/vision/test_{name}.py" for name in ("batches", "augment")]
+TESTS = ["tests/vision/training/test_batches.py", "tests/vision/augmentation/test_augment.py"]
 SIZE = (1024, 2048)
 CLASSES = 19
 ALLOWED = 1.05  # of a step from memory

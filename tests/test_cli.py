@@ -209,13 +209,16 @@ def test_a_real_interrupt_reaches_the_loop() -> None:
 
 def test_short_names_are_spelt_out(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     from sightline.run.config import rebuild
-    from sightline.vision.settings import TrainClassify, TrainSegment
+    from sightline.vision.training.settings import TrainClassify, TrainSegment
 
     monkeypatch.chdir(tmp_path)
     given = TrainSegment(data="shapes", encoder="resnet50", head="rcca")
     long = cli.with_long_names(given, segments=True)
     assert json.loads(long.encoder)["arguments"] == {"depth": 50, "output_stride": 8}
-    assert (long.head, long.data) == ("sightline.models.ccnet:CrissCrossHead", "sightline.vision.shapes:Shapes")
+    assert (long.head, long.data) == (
+        "sightline.models.ccnet:CrissCrossHead",
+        "sightline.vision.built_in.shapes:Shapes",
+    )
     assert cli.with_long_names(long, segments=True) == long
     assert (
         "output_stride" not in cli.with_long_names(TrainClassify(data=".", encoder="resnet50"), segments=False).encoder

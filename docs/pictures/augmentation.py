@@ -16,9 +16,9 @@ import torch
 from PIL import Image, ImageFilter
 from sklearn.datasets import load_sample_image
 
-from sightline.vision.augment import Augmentation, augment, for_classification
-from sightline.vision.examples import Example
-from sightline.vision.mixing import cutmix, mixup
+from sightline.vision.augmentation.augment import Augmentation, augment, for_classification
+from sightline.vision.augmentation.mixing import cutmix, mixup
+from sightline.vision.data.examples import Example
 
 ACROSS = 6
 CROP = (256, 256)

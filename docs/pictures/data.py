@@ -9,12 +9,12 @@ matplotlib.use("Agg")
 import matplotlib.pyplot as plt
 import numpy as np
 
-from sightline.vision.canvases import CanvasExamples
-from sightline.vision.digits import Digits
-from sightline.vision.examples import Examples
-from sightline.vision.frames import Frames
-from sightline.vision.palette import UNLABELLED, palette
-from sightline.vision.shapes import Shapes
+from sightline.vision.built_in.canvases import CanvasExamples
+from sightline.vision.built_in.digits import Digits
+from sightline.vision.built_in.frames import Frames
+from sightline.vision.built_in.shapes import Shapes
+from sightline.vision.data.examples import Examples
+from sightline.vision.drawing.palette import UNLABELLED, palette
 
 ACROSS = 4
 ROWS: dict[str, Examples] = {

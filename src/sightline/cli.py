@@ -55,25 +55,25 @@ def _study_recurrence() -> tuple[type, Callable[[Any], None]]:
 
 
 def _train_segment() -> tuple[type, Callable[[Any], None]]:
-    from sightline.vision.settings import TrainSegment, run_segment
+    from sightline.vision.training.settings import TrainSegment, run_segment
 
     return TrainSegment, lambda settings: run_segment(with_long_names(settings, segments=True))
 
 
 def _train_classify() -> tuple[type, Callable[[Any], None]]:
-    from sightline.vision.settings import TrainClassify, run_classify
+    from sightline.vision.training.settings import TrainClassify, run_classify
 
     return TrainClassify, lambda settings: run_classify(with_long_names(settings, segments=False))
 
 
 def _predict() -> tuple[type, Callable[[Any], None]]:
-    from sightline.vision.predict_files import Predict, run
+    from sightline.vision.prediction.predict_files import Predict, run
 
     return Predict, run
 
 
 def _report() -> tuple[type, Callable[[Any], Any]]:
-    from sightline.vision.report import Report, run
+    from sightline.vision.report.page import Report, run
 
     return Report, run
 
@@ -85,7 +85,7 @@ def _tensorboard() -> tuple[type, Callable[[Any], Any]]:
 
 
 def _export() -> tuple[type, Callable[[Any], Any]]:
-    from sightline.vision.export_run import Export, run
+    from sightline.vision.prediction.export_run import Export, run
 
     return Export, run
 
@@ -134,10 +134,10 @@ HEADS = {
     "rcca": "sightline.models.ccnet:CrissCrossHead",
 }
 DATA = {
-    "shapes": "sightline.vision.shapes:Shapes",
-    "digits": "sightline.vision.digits:Digits",
-    "canvases": "sightline.vision.canvases:CanvasExamples",
-    "frames": "sightline.vision.frames:Frames",
+    "shapes": "sightline.vision.built_in.shapes:Shapes",
+    "digits": "sightline.vision.built_in.digits:Digits",
+    "canvases": "sightline.vision.built_in.canvases:CanvasExamples",
+    "frames": "sightline.vision.built_in.frames:Frames",
 }
 
 

@@ -1,7 +1,7 @@
 """Charts that several studies draw, as inline SVG: laws on two logarithmic axes, and tables of scores as tiles.
 
 Colours are classes of the pages' style sheet; every line carries its name, every tile its number, so that nothing
-depends on colour. Left out: charts of scores, costs and curves (`vision/svg_charts.py`).
+depends on colour. Left out: charts of scores, costs and curves (`vision/drawing/svg_charts.py`).
 """
 
 import math
@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from markupsafe import Markup, escape
 
-from sightline.vision.svg_charts import LETTER, WIDTH, spread_labels
+from sightline.vision.drawing.svg_charts import LETTER, WIDTH, spread_labels
 
 Number = float | int
 Place = tuple[Number, Number]

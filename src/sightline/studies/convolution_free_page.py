@@ -25,7 +25,7 @@ from sightline.studies.page import (
     side_by_side,
     write_page,
 )
-from sightline.vision import svg_charts
+from sightline.vision.drawing import svg_charts
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -12,7 +12,7 @@ from markupsafe import Markup, escape
 from sightline.studies.charts import Law, Place, log_log
 from sightline.studies.memory import CRISS_CROSS, FORMS, GB, NON_LOCAL, PowerLaw
 from sightline.studies.page import Section, Table, charts, side_by_side, write_page
-from sightline.vision.svg_charts import spread_labels
+from sightline.vision.drawing.svg_charts import spread_labels
 
 POINTS = 2  # a power law is a straight line here
 

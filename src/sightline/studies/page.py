@@ -18,7 +18,7 @@ import numpy as np
 from jaxtyping import UInt8
 from markupsafe import Markup, escape
 
-from sightline.vision.pages import fill_in, picture_uri
+from sightline.vision.drawing.pages import fill_in, picture_uri
 
 if TYPE_CHECKING:
     from matplotlib.figure import Figure

@@ -5,7 +5,7 @@ import torch
 
 from sightline.ops.patterns import criss_cross, everything, field, window
 from sightline.studies.long_range.scenes import Scene
-from sightline.vision.canvases import CELL, TASKS, Canvases
+from sightline.vision.built_in.canvases import CELL, TASKS, Canvases
 
 FIELDS = {
     "deep convolutions": [window(3)] * 2,

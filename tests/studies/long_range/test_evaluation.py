@@ -15,7 +15,7 @@ from sightline.studies.long_range.evaluation import (
 )
 from sightline.studies.long_range.networks import RecallNetwork
 from sightline.studies.long_range.training import Budget, Training
-from sightline.vision.canvases import CELL, TASKS
+from sightline.vision.built_in.canvases import CELL, TASKS
 
 BUDGET = Budget(width=8, squares=4, rows=4, columns=5, test_canvases=32)
 

@@ -8,7 +8,7 @@ from sightline.seeing.reach import reach
 from sightline.studies.long_range.costs import count_flops
 from sightline.studies.long_range.networks import CELL, NETWORKS, RecallNetwork
 from sightline.studies.long_range.training import labelled_loss
-from sightline.vision.canvases import recall
+from sightline.vision.built_in.canvases import recall
 
 FIELDS: dict[str, list[Pattern]] = {
     "shallow convolutions": [window(3)],

@@ -14,7 +14,7 @@ from sightline.run.checkpoint import load_weights
 from sightline.studies.long_range.networks import STRIDE, RecallNetwork
 from sightline.studies.long_range.scenes import Scene
 from sightline.studies.long_range.training import Training, predict
-from sightline.vision.canvases import Canvases
+from sightline.vision.built_in.canvases import Canvases
 
 CANVASES = 3
 

@@ -18,7 +18,7 @@ from torch import Generator, Tensor
 from sightline.seeing.reach import changed, reach
 from sightline.studies.long_range.networks import RecallNetwork
 from sightline.studies.long_range.training import Budget, Training, predict
-from sightline.vision.canvases import CELL, Canvases, change_answers, take
+from sightline.vision.built_in.canvases import CELL, Canvases, change_answers, take
 
 TWIN_SEED = 77
 

@@ -26,7 +26,7 @@ from sightline.layers.pooling import GlobalContext
 from sightline.models.unet import UNet
 from sightline.models.vit import Size, VisionTransformer
 from sightline.ops.arguments import choose
-from sightline.vision.canvases import CELL
+from sightline.vision.built_in.canvases import CELL
 
 STRIDE = CELL  # one position of the map for each cell of the canvas
 WIDTH = 64

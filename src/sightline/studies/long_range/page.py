@@ -29,8 +29,8 @@ from sightline.studies.long_range.strip import (
     strip_networks,
 )
 from sightline.studies.page import facts_of, in_thousands, png_bytes, unbroken
-from sightline.vision import svg_charts
-from sightline.vision.pages import fill_in, picture_uri
+from sightline.vision.drawing import svg_charts
+from sightline.vision.drawing.pages import fill_in, picture_uri
 
 SCENE_BUDGET = 3_500_000  # bytes of the page that test canvases may take
 STRIP_ROWS = 2

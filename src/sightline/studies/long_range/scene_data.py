@@ -16,7 +16,7 @@ from jaxtyping import Bool, Float, Int
 from sightline.studies.long_range.scenes import Scene
 from sightline.studies.long_range.strip import UNLABELLED, answer_cells, most_common
 from sightline.studies.page import png_bytes
-from sightline.vision.pages import picture_uri
+from sightline.vision.drawing.pages import picture_uri
 
 NOTHING = -1  # no question, no answer, no attention: JSON has no better integer for it
 

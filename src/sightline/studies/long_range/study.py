@@ -1,8 +1,8 @@
 """The long-range study: which networks can answer a question whose answer stands anywhere in the image?
 
-Ten networks that differ in their context alone learn to recall (`vision/canvases.py`) with 2, 4 and 8 digits, and, as a
-contrast, an easier task that one summary of the image solves. Beside every score stands its ceiling, from the exact
-field, and every gap has one of three verdicts (`verdicts.py`). What was measured lies in `results.json`, and
+Ten networks that differ in their context alone learn to recall (`vision/built_in/canvases.py`) with 2, 4 and 8 digits,
+and, as a contrast, an easier task that one summary of the image solves. Beside every score stands its ceiling, from the
+exact field, and every gap has one of three verdicts (`verdicts.py`). What was measured lies in `results.json`, and
 `report.html` shows it.
 
 Left out: other budgets. `--steps` changes that of all networks alike.
@@ -27,7 +27,7 @@ from sightline.studies.long_range.training import Budget, Training
 from sightline.studies.long_range.workers import read_row, run_training, write_reaches
 from sightline.studies.progress import Progress
 from sightline.studies.side_by_side import how_to_go_on, train_side_by_side
-from sightline.vision.canvases import CELL, TASKS
+from sightline.vision.built_in.canvases import CELL, TASKS
 
 DEMO_NETWORKS = ("global average pooling", "criss-cross R=1", "criss-cross R=2", "non-local")
 DEMO_DIGITS = 4

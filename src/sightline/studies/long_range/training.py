@@ -20,7 +20,7 @@ from torch import Tensor
 from sightline.run import describe, open_run, seed_everything
 from sightline.studies import loop
 from sightline.studies.long_range.networks import STRIDE, WIDTH, RecallNetwork, in_channels_last
-from sightline.vision.canvases import CELL, TASKS, Canvases
+from sightline.vision.built_in.canvases import CELL, TASKS, Canvases
 
 TEST_SEED = 1_000_003  # test canvases are the same for every network and every seed
 
@@ -51,7 +51,7 @@ class Budget:
 class Training:
     """One row of the study: what is trained on what, from which seed."""
 
-    task: str  # one of `vision.canvases.TASKS`
+    task: str  # one of `vision.built_in.canvases.TASKS`
     digits: int
     network: str
     seed: int

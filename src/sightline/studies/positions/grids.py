@@ -1,7 +1,7 @@
 """An image task that needs to know where, in the three senses of the word.
 
-Every cell of a canvas holds a handwritten digit (scikit-learn's, `vision/digits.py`), except for the questions, squares
-of three colours:
+Every cell of a canvas holds a handwritten digit (scikit-learn's, `vision/built_in/digits.py`), except for the
+questions, squares of three colours:
 
 - a green square asks for the digit in the cell directly to its left: a place relative to its own, one step away;
 - a red square asks for the red digit of its row (each row has one): the same row, at any distance;
@@ -20,8 +20,8 @@ import torch
 from jaxtyping import Bool, Float, Int
 from torch import Generator, Tensor
 
-from sightline.vision.digits import SIDE as CELL
-from sightline.vision.digits import Digits
+from sightline.vision.built_in.digits import SIDE as CELL
+from sightline.vision.built_in.digits import Digits
 
 QUESTIONS = ("left", "row", "quadrant")  # their numbers, and the colours of their squares below
 COLOURS = torch.tensor([[0.0, 1.0, 0.0], [1.0, 0.0, 0.0], [0.0, 0.0, 1.0]])

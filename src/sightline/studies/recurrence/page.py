@@ -15,7 +15,7 @@ from sightline.studies.long_range.scenes import Scene
 from sightline.studies.page import Section, Table
 from sightline.studies.recurrence import pictures
 from sightline.studies.recurrence.pictures import Panel
-from sightline.vision import svg_charts
+from sightline.vision.drawing import svg_charts
 
 Row = Mapping[str, Any]
 SHARES = ("on_cross", "off_cross", "look_on_cross", "look_off_cross", "arrive_on_cross", "arrive_off_cross")

@@ -20,8 +20,8 @@ from sightline.studies.long_range.draw_scenes import Look
 from sightline.studies.long_range.evaluation import questions_of_pixels
 from sightline.studies.long_range.networks import AttentionContext, RecallNetwork
 from sightline.studies.long_range.training import Training, predict
-from sightline.vision.canvases import CELL, Canvases, take
-from sightline.vision.metrics import confusion_matrix, mean_iou
+from sightline.vision.built_in.canvases import CELL, Canvases, take
+from sightline.vision.measures.metrics import confusion_matrix, mean_iou
 
 LOOKED_AT = 32  # test canvases on which attention is measured
 IGNORE = 255

@@ -1,9 +1,9 @@
 """The recurrence study: criss-cross attention with R = 0, 1, 2 and 3 passes of shared weights (Huang et al., 2019,
 https://arxiv.org/abs/1811.11721, section 3.3) on one backbone, with equal steps.
 
-The task is the recall of the long-range study (`vision/canvases.py`): every square is segmented with the class of the
-digit that has its colour, anywhere on the canvas. Stem, head, width, budget and test are that study's too, so that the
-number of passes is all that differs; R = 0 has no attention.
+The task is the recall of the long-range study (`vision/built_in/canvases.py`): every square is segmented with the class
+of the digit that has its colour, anywhere on the canvas. Stem, head, width, budget and test are that study's too, so
+that the number of passes is all that differs; R = 0 has no attention.
 
 Left out: other attention (`long_range/`); the published head, whose 3 x 3 convolutions widen the cross, so that one
 pass half sees a map of this size (its field is given beside).
@@ -29,7 +29,7 @@ from sightline.studies.progress import Progress
 from sightline.studies.recurrence.page import write_page
 from sightline.studies.recurrence.sight import architecture, arrivals, cells_agree, passes_of, sight
 from sightline.studies.side_by_side import how_to_go_on, train_side_by_side
-from sightline.vision.canvases import CELL
+from sightline.vision.built_in.canvases import CELL
 
 MOST = 3
 SIGHT = "sight.json"

@@ -1,0 +1,1 @@
+"""Examples that need no download: drawn shapes, handwritten digits, canvases of them, and rendered frames."""

@@ -1,0 +1,1 @@
+"""How results are shown: colours of classes, pictures, charts, and pages of one file."""

@@ -1,0 +1,1 @@
+"""The page of a training run: how good is it, and where does it fail?"""
