@@ -5,7 +5,7 @@ The published code differs from the paper in three points, and this file follows
 attention, a 3 x 3 convolution where the paper has a 1 x 1, and norms with leaky ReLUs in the head. The state dict has
 the published names inside the head (`conva`, `cca`, `convb`, `bottleneck`); `weights.py` loads published files.
 
-Left out: the category-consistent loss (`vision/category_consistent.py`), and the in-place norm itself.
+Left out: the category-consistent loss (`vision/measures/category_consistent.py`), and the in-place norm itself.
 """
 
 import torch
