@@ -1,10 +1,11 @@
-"""Training learns: drawn shapes are told apart by their outlines, through the command."""
+"""Training learns, through the command: drawn shapes are told apart by their outlines, handwritten digits are read."""
 
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from sightline.cli import main
 from sightline.run import read_metrics
 from sightline.vision.built_in.shapes import write_folder
 from sightline.vision.training.settings import TrainSegment, run_segment
@@ -39,3 +40,21 @@ def test_shapes_are_told_apart(tmp_path: Path) -> None:
     last = read_metrics(tmp_path / "run")[-1]
     assert last["mean_iou"] > 0.4
     assert all(last[f"IoU/{kind}"] > 1 / 11 for kind in ("disc", "square", "triangle", "ring", "cross", "star"))
+
+
+def arguments_of(page: str, name: str) -> str:
+    """A shell variable of the page, so that the page and the test train the same network."""
+    return "".join(line.strip() for line in page.split(f"{name}='")[1].split("'")[0].splitlines())
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("network", ["vit", "convolution"])
+def test_digits_are_read(tmp_path: Path, network: str) -> None:
+    """With the command of docs/digits.md, whose table has the seeds; here one, and the bar that all of them pass."""
+    page = (Path(__file__).parents[3] / "docs" / "digits.md").read_text()
+    options = page.split("--data digits")[1].split("--evaluate-every")[0]
+    words = options.replace('--encoder "$encoder"', "").replace("\\", " ").split()
+    encoder = arguments_of(page, network)
+    command = ["train", "classify", "--data", "digits", "--encoder", encoder, *words, "--evaluate-every", "400"]
+    assert main([*command, "--seed", "0", "--out", str(tmp_path / "run"), "--device", "cpu"]) == 0
+    assert read_metrics(tmp_path / "run")[-1]["top1"] >= 0.985
