@@ -4,6 +4,7 @@ import pytest
 import torch
 
 from sightline.ops.patterns import criss_cross
+from sightline.seeing.reach import reach
 from sightline.studies.long_range.evaluation import (
     Changes,
     answer_in_field,
@@ -13,11 +14,18 @@ from sightline.studies.long_range.evaluation import (
     evaluate,
     questions_of_pixels,
 )
-from sightline.studies.long_range.networks import RecallNetwork
+from sightline.studies.long_range.networks import KNOWN, RecallNetwork
 from sightline.studies.long_range.training import Budget, Training
 from sightline.vision.built_in.canvases import CELL, TASKS
 
 BUDGET = Budget(width=8, squares=4, rows=4, columns=5, test_canvases=32)
+
+
+@pytest.mark.parametrize("network", KNOWN)
+def test_the_field_by_rules_is_the_field_by_perturbation(network: str) -> None:
+    """Two methods that share nothing: operations watched, and blocks changed."""
+    twin = RecallNetwork(network, width=8, size=BUDGET.size)
+    assert torch.equal(architecture_reach(network, BUDGET), reach(twin, BUDGET.size, block=CELL))
 
 
 @pytest.mark.parametrize("task", TASKS)

@@ -19,7 +19,7 @@ Left out: how much an element counts. A relation says *whether* it can.
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Protocol, runtime_checkable
 
 import torch
 from jaxtyping import Bool, Int
@@ -29,6 +29,7 @@ NOTHING = 1 << 40
 NO_SOURCE = -(1 << 40)  # a tap that meets nothing, not even padding: between the inputs of a transposed convolution
 
 
+@runtime_checkable
 class Step(Protocol):
     """One step of a relation."""
 

@@ -1,6 +1,6 @@
 """What a trained network answers, what it could have seen, and what changes when the right answer changes.
 
-Beside a score stands its ceiling: questions whose answer lies within the network's exact field (`seeing/reach.py`) can
+Beside a score stands its ceiling: questions whose answer lies within the network's exact field (`seeing/receptive`) can
 be answered rightly, the rest by chance. And beside the field stands a test of the trained network itself: the digit
 that holds the answer is redrawn so that another answer is right, and the outputs at the question are compared bit for
 bit.
@@ -15,8 +15,9 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Generator, Tensor
 
-from sightline.seeing.reach import changed, reach
-from sightline.studies.long_range.networks import RecallNetwork
+from sightline.seeing.reach import changed
+from sightline.seeing.receptive import receptive_fields
+from sightline.studies.long_range.networks import STRIDE, RecallNetwork
 from sightline.studies.long_range.training import Budget, Training, predict
 from sightline.vision.built_in.canvases import CELL, Canvases, change_answers, take
 
@@ -48,8 +49,12 @@ class Evaluation:
 
 def architecture_reach(network: str, budget: Budget) -> Bool[Tensor, "cells_y cells_x h w"]:
     """Which pixels' answers a cell of the canvas can reach at all: of the architecture, before any training."""
-    twin = RecallNetwork(network, width=budget.width, size=budget.size)
-    return reach(twin, budget.size, block=CELL, generator=torch.Generator().manual_seed(TWIN_SEED))
+    fields = receptive_fields(RecallNetwork(network, width=budget.width, size=budget.size), budget.size)
+    rows, columns = fields.layer("head").grid
+    seen = torch.stack([fields.set("head", (y, x)) for y in range(rows) for x in range(columns)])
+    cells = seen.unflatten(2, (-1, CELL)).unflatten(1, (-1, CELL)).any(4).any(2)  # [positions, cells_y, cells_x]
+    of_positions = cells.unflatten(0, (rows, columns)).permute(2, 3, 0, 1)
+    return of_positions.repeat_interleave(STRIDE, 2).repeat_interleave(STRIDE, 3)
 
 
 def questions_of_pixels(canvases: Canvases) -> Int[Tensor, "b h w"]:
