@@ -64,6 +64,13 @@ def test_a_call_that_was_killed_leaves_nothing_twice(tmp_path):
     assert read_back(tmp_path) == {"loss": [(0, 1.0), (1, 2.0)]}
 
 
+def test_many_calls_within_a_second_are_read_in_order(tmp_path):
+    for step in range(12):  # the writer's counter of files passes from one digit to two
+        append_metrics(tmp_path, {"step": step, "loss": float(step)})
+        write_events(tmp_path)
+    assert read_back(tmp_path) == {"loss": [(step, float(step)) for step in range(12)]}
+
+
 def test_a_torn_line_is_left_out_and_rows_without_a_step_are_counted(tmp_path):
     rows = [json.dumps({"loss": 1.0}), json.dumps({"loss": 2.0}), '{"loss": 3']
     (tmp_path / "metrics.jsonl").write_text("\n".join(rows))

@@ -67,7 +67,12 @@ def write_events(folder: str | Path) -> int:
             for name, value in row.items():
                 if name != "step" and isinstance(value, int | float) and not isinstance(value, bool):
                     writer.add_scalar(name, value, number if step is None else step)
-    files = note["files"] + sorted({path.name for path in events.iterdir()} - before)
+    # TensorBoard reads files by name, and its own counter puts 10 before 9: the first row's number orders them.
+    made = sorted({path.name for path in events.iterdir()} - before)
+    named = [f"events.out.tfevents.{first:012d}.{place}" for place, _ in enumerate(made)]
+    for old, new in zip(made, named, strict=True):
+        (events / old).rename(events / new)
+    files = note["files"] + named
     digest = hashlib.sha256(raw).hexdigest()
     write_whole(events / NOTE, json.dumps({"bytes": len(raw), "digest": digest, "files": files}))
     return len(lines)
