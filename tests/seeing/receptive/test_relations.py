@@ -13,8 +13,8 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from sightline.seeing.receptive.relations import (
+    ABSENT,
     NO_SOURCE,
-    NOTHING,
     Cross,
     Every,
     Keep,
@@ -102,7 +102,7 @@ def test_the_lowest_is_the_minimum_over_the_row(name: str) -> None:
     for step in relation:
         found = step.lowest(found)
     flat = table[:2].reshape(2, 1, -1)
-    expected = torch.where(truth, flat, NOTHING).amin(-1).reshape(2, *out)
+    expected = torch.where(truth, flat, ABSENT).amin(-1).reshape(2, *out)
     torch.testing.assert_close(found[:2].expand(2, *out), expected, rtol=0, atol=0)
 
 

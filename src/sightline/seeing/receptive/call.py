@@ -1,7 +1,9 @@
 """One operation as a rule sees it: its arguments by name, defaults filled in, and what is known of its inputs.
 
-Left out: the operation's result as values. Rules read values only through `constant_zeros` and `values`, so that a
-structural answer cannot read one by accident.
+Rules read values only through `zeros` and `masked`, so that a structural answer cannot read one by accident: it knows
+what the code made (masks, factors, indices), not the weights, which are drawn anew, nor the image, which has no values.
+
+Left out: the operation's result as values.
 """
 
 from collections.abc import Callable, Sequence
@@ -34,6 +36,7 @@ class Call:
         args: Sequence[Any],
         kwargs: dict[str, Any],
         values: bool,
+        constants: bool,
         live: list[Tensor],
         nodes: WeakTensorKeyDictionary,
     ) -> None:
@@ -41,7 +44,9 @@ class Call:
         self.function = function
         self.args, self.kwargs = args, kwargs
         self.mutates: bool = function._schema.is_mutable
-        self.values = values  # True: the answer may read values (value-aware)
+        self.values = values  # whether the answer may read what depends on the image (value-aware)
+        self.constants = constants  # whether it may read what does not
+        self.moves = False  # a rule sets it: elements are only moved, and what is known of constants stays known
         self.live = live  # the inputs that depend on the image
         self.outputs: list[Tensor] = []
         self.dense: frozenset[str] = frozenset()  # operations that a rule itself could not tell apart
@@ -71,22 +76,41 @@ class Call:
         return isinstance(tensor, Tensor) and tensor in self._nodes
 
     def prepare(self) -> Any:
-        """Which elements of the first arguments are constant zeros, before an operation in place overwrites them."""
+        """What is known of the arguments, before an operation in place overwrites them."""
         if not (self.values and self.mutates):
             return None
-        return {id(t): self.constant_zeros(t) for t in self.args if isinstance(t, Tensor)}
+        return {id(t): (self.zeros(t), self.masked(t)) for t in self.args if isinstance(t, Tensor)}
 
-    def constant_zeros(self, tensor: Any) -> Bool[Tensor, "..."] | None:
-        """Where a tensor is exactly zero whatever the image is; None where nowhere, and in a structural answer."""
-        if not self.values or not isinstance(tensor, Tensor) or tensor.is_meta:
-            return None
-        if self.before is not None and id(tensor) in self.before:
-            return self.before[id(tensor)]
+    def zeros(self, tensor: Any) -> Bool[Tensor, "..."] | None:
+        """Where a tensor is zero whatever the image is; None where nowhere, or where it cannot be known."""
+        if isinstance(tensor, Tensor) and self.before is not None and id(tensor) in self.before:
+            found: Bool[Tensor, "..."] | None = self.before[id(tensor)][0]
+            return found
         node = self.node(tensor)
-        zeros = tensor.detach() == 0
-        if node is not None:
-            zeros = zeros & node.empty()
-        return zeros if bool(zeros.any()) else None
+        zeros = node.zero() if node is not None else None
+        if isinstance(tensor, Tensor) and self._readable(tensor):
+            here = tensor.detach().cpu() == 0
+            zeros = here if node is None else node.zero() | (here & node.empty())
+        return zeros if zeros is not None and bool(zeros.any()) else None
+
+    def masked(self, tensor: Any) -> Bool[Tensor, "..."] | None:
+        """Where a score is masked: -inf, or the lowest number there is; None where nowhere.
+
+        Value-aware, of scores that depend on the image too. A line along the last axis that holds nothing but lowest
+        numbers masks nothing: all of it counts alike.
+        """
+        if isinstance(tensor, Tensor) and self.before is not None and id(tensor) in self.before:
+            found: Bool[Tensor, "..."] | None = self.before[id(tensor)][1]
+            return found
+        node = self.node(tensor)
+        masked = node.masked() if node is not None else None
+        if isinstance(tensor, Tensor) and tensor.is_floating_point() and self._readable(tensor):
+            here = lowest(tensor.detach().cpu())
+            masked = here if node is None else node.masked() | here
+        return masked if masked is not None and bool(masked.any()) else None
+
+    def _readable(self, tensor: Tensor) -> bool:
+        return (self.values if self.is_live(tensor) else self.constants) and known(tensor)
 
     def every(self, *sources: Source) -> list[list[Source]]:
         """These sources for every output."""
@@ -104,6 +128,11 @@ def _schema(function: Any) -> tuple[tuple[str, ...], dict[str, Any]]:
     return names, {a.name: a.default_value for a in arguments if a.has_default_value()} | {
         a.name: None for a in arguments if not a.has_default_value()
     }
+
+
+def lowest(scores: Tensor) -> Bool[Tensor, "..."]:
+    """Where a score is so low that no other can be: a mask."""
+    return scores <= torch.finfo(scores.dtype).min / 2
 
 
 def known(tensor: Tensor) -> bool:

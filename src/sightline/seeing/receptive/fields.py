@@ -6,15 +6,16 @@ receptive fields of convolutional neural networks" (Distill 2019): along one axi
 u0 = -padding + stride u to u0 + size - 1. A box is not enough for attention and dilation: `set` gives the pixels one
 by one.
 
-Two answers, never mixed. *Structural*: what the architecture lets through, whatever the weights. *Value-aware*
-(`values=True`): these weights and this image, so a tap that is zero, a score that a mask closes and a branch that was
-not taken do not count. An operation that no rule describes counts as dense and is named.
+Two answers, never mixed. *Structural*: what the architecture lets through, whatever the weights and the image; masks,
+indices and constant factors that the code makes are part of it. *Value-aware* (`values=True`): these weights and this
+image, so a tap that is zero, a score that this image masks and a branch that was not taken do not count. An operation
+that no rule describes counts as dense and is named.
 
 Left out: how much a pixel counts (`seeing/effective.py`).
 """
 
-import copy
 import difflib
+import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -31,6 +32,8 @@ from sightline.seeing.receptive.nodes import Node, image_node, walk_back
 from sightline.seeing.receptive.relations import NOTHING
 from sightline.seeing.receptive.rules import rule_of
 from sightline.seeing.receptive.watch import Watcher
+
+SHIFTS = 4099  # how far apart the windows of the pool of any weights may start
 
 
 @dataclass(frozen=True)
@@ -104,7 +107,7 @@ class Fields:
         y, x = where.check(position)
         node = self._nodes[layer]
         rows, columns = (_on_grid(t, where)[:2, y, x].tolist() for t in (node.rows, node.columns))
-        if NOTHING in rows + columns:
+        if max(rows + columns) >= NOTHING:
             return None
         return rows[0], -rows[1], columns[0], -columns[1]
 
@@ -163,15 +166,16 @@ def _run(
     state: dict[str, Tensor] = {}
     if mode is not None:
         with mode:
-            x = torch.empty(image.shape, dtype=dtype)
+            x = torch.empty(image.shape, dtype=dtype, device="cpu" if device.type == "meta" else device)
             if device.type == "meta":  # fake weights on a device that has kernels, for the operations between them
                 named = [*network.named_parameters(), *network.named_buffers()]
                 state = {n: torch.empty_strided(p.shape, p.stride(), dtype=p.dtype, device="cpu") for n, p in named}
-            elif device.type != "cpu":
-                x = x.to(device)
+        if device.type != "meta":
+            state = _any_weights(network)
     else:
         x = image.detach().to(device=device, dtype=dtype)
-    watcher = Watcher(rule_of, values=values, fake=mode)
+    # What does not depend on the image is known where it is no weight: value-aware, or with weights drawn anew.
+    watcher = Watcher(rule_of, values=values, constants=values or mode is not None, fake=mode)
     watcher.start(x, image_node(x.shape))
     found: dict[str, tuple[str, Node]] = {}
     with _recording(network, watcher, found), _without_fast_path(), torch.no_grad(), watcher:
@@ -180,6 +184,26 @@ def _run(
         else:
             network(x)
     return found, list(watcher.warnings)
+
+
+def _any_weights(network: nn.Module) -> dict[str, Tensor]:
+    """Every parameter as other numbers, none of them zero: windows of one pool of random ones, which costs no memory.
+
+    So a constant that the code makes from weights is what it is for any weights: zero only where a mask makes it so.
+    """
+    named = {n: p for n, p in network.named_parameters() if p.is_floating_point() or p.is_complex()}
+    pools: dict[tuple[torch.dtype, torch.device], Tensor] = {}
+    state = {}
+    shifts = itertools.cycle(range(0, SHIFTS, 7))
+    for name, parameter in named.items():
+        kind = (parameter.dtype, parameter.device)
+        if kind not in pools:
+            size = SHIFTS + max(p.numel() for p in named.values() if (p.dtype, p.device) == kind)
+            generator = torch.Generator().manual_seed(0)
+            pools[kind] = (0.1 + torch.rand(size, generator=generator)).to(dtype=kind[0], device=kind[1])
+        start = next(shifts)
+        state[name] = pools[kind][start : start + parameter.numel()].view(parameter.shape)
+    return state
 
 
 @contextmanager
@@ -227,7 +251,7 @@ def _tensors(output: Any) -> list[Tensor]:
 def _left_as_found(network: nn.Module, training: bool) -> Iterator[None]:
     """The mode that was asked for while watching; modes and running statistics as they were afterwards."""
     modes = [(m, m.training) for m in network.modules()]
-    statistics = {n: copy.copy(b).clone() for n, b in network.named_buffers()} if training else {}
+    statistics = {n: b.clone() for n, b in network.named_buffers()} if training else {}
     try:
         network.train(training)
         yield
@@ -254,7 +278,7 @@ def _describe(name: str, type_: str, node: Node, image: tuple[int, int]) -> Laye
     varies = [tuple(a for a in range(1, t.dim() - 1) if t.shape[a + 1] > 1) for t in (node.rows, node.columns)]
     last = None
     if len(node.shape) == 4 and any(varies):
-        last = 3 not in varies[1] and (varies[0] == (1,) or varies[1] == (2,))
+        last = {1} <= {*varies[0], *varies[1]} <= {1, 2}
     where = layout(node.shape, image, channels_last=last)
     size, stride, padding, clipped = [], [], [], []
     centre = (where.grid[0] // 2, where.grid[1] // 2)
@@ -263,9 +287,9 @@ def _describe(name: str, type_: str, node: Node, image: tuple[int, int]) -> Laye
         line = lines[:, :, centre[1]] if axis == 0 else lines[:, centre[0]]  # [4, positions along the axis]
         low, high = line[2], -line[3]
         middle = centre[axis]
-        nothing = bool(line[2, middle] == NOTHING)
+        nothing = bool(line[2, middle] >= NOTHING)
         size.append(0 if nothing else int(high[middle] - low[middle]) + 1)
-        clipped.append(0 if line[0, middle] == NOTHING else int(-line[1, middle] - line[0, middle]) + 1)
+        clipped.append(0 if line[0, middle] >= NOTHING else int(-line[1, middle] - line[0, middle]) + 1)
         stride.append(_stride(low, high))
         padding.append(0.0 if nothing else float(middle * (stride[-1] or 0) - low[middle]))
     share = clipped[0] * clipped[1] / (image[0] * image[1])
@@ -285,7 +309,7 @@ def _describe(name: str, type_: str, node: Node, image: tuple[int, int]) -> Laye
 
 def _stride(low: Int[Tensor, "n"], high: Int[Tensor, "n"]) -> float | None:
     """Pixels between neighbours, of the middles of their hulls; None where all see the same or there is one alone."""
-    middles = (low + high)[(low != NOTHING) & (high != -NOTHING)].double() / 2
+    middles = (low + high)[low < NOTHING].double() / 2
     if len(middles) < 2 or bool((middles == middles[0]).all()):
         return None
     return float(middles[-1] - middles[0]) / (len(middles) - 1)

@@ -15,7 +15,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from sightline.seeing.receptive.relations import NOTHING, Relation, collapsed
+from sightline.seeing.receptive.relations import ABSENT, MASKED, NOTHING, ZERO, Relation, collapsed
 
 
 @dataclass(frozen=True, eq=False)
@@ -31,7 +31,15 @@ class Node:
 
     def empty(self) -> Bool[Tensor, "..."]:
         """The elements that depend on no pixel."""
-        return (self.rows[0] == NOTHING) | (self.columns[0] == NOTHING)
+        return (self.rows[0] >= NOTHING) | (self.columns[0] >= NOTHING)
+
+    def masked(self) -> Bool[Tensor, "..."]:
+        """The elements that are known to be -inf, or the lowest number there is, whatever the image."""
+        return self.rows[0] == MASKED
+
+    def zero(self) -> Bool[Tensor, "..."]:
+        """The elements that are known to be zero, whatever the image."""
+        return self.rows[0] == ZERO
 
 
 def image_node(shape: Sequence[int]) -> Node:
@@ -48,18 +56,28 @@ def image_node(shape: Sequence[int]) -> Node:
 
 
 def derived(
-    number: int, shape: Sequence[int], sources: Sequence[tuple[Node, Relation]], dense: frozenset[str] = frozenset()
+    number: int,
+    shape: Sequence[int],
+    sources: Sequence[tuple[Node, Relation]],
+    dense: frozenset[str] = frozenset(),
+    *,
+    moves: bool = False,
 ) -> Node:
-    """The node of a tensor that depends on other nodes by these relations, or on none at all."""
+    """The node of a tensor that depends on other nodes by these relations, or on none at all.
+
+    `moves` says that elements are only moved, so that what is known of constants among them stays known.
+    """
     tables = []
     for axis in ("rows", "columns"):
-        table = torch.full((4, *[1] * len(shape)), NOTHING)
+        table = torch.full((4, *[1] * len(shape)), ABSENT)
         for node, relation in sources:
             part: Tensor = getattr(node, axis)
+            if not moves:
+                part = part.clamp(max=NOTHING)
             for step in relation:
                 part = step.lowest(part)
             table = torch.minimum(table, part)
-        tables.append(collapsed(table))
+        tables.append(collapsed(torch.where(table == ABSENT, NOTHING, table)))
     dense = dense.union(*(node.dense for node, _ in sources))
     return Node(number, tuple(shape), tables[0], tables[1], tuple(sources), dense)
 

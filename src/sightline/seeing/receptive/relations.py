@@ -12,7 +12,8 @@ right (-1 is the last), because tables carry one more axis on the left than mask
 size along which nothing changes, so a convolutional network costs vectors, not maps.
 
 Tables are int64 `[4, *shape]`: lowest and negated highest coordinate, first clipped to the image, then *unclipped*,
-with the coordinates that padding would have if the image went on. `NOTHING` says: depends on no pixel.
+with the coordinates that padding would have if the image went on. Numbers from `NOTHING` on say that an element depends
+on no pixel, and what is known of the constant that it is.
 
 Left out: how much an element counts. A relation says *whether* it can.
 """
@@ -25,7 +26,10 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-NOTHING = 1 << 40
+NOTHING = 1 << 40  # depends on no pixel; every number below is a coordinate
+MASKED = NOTHING + 1  # nor does it count in a softmax: it is -inf, or the lowest number there is
+ZERO = NOTHING + 2  # nor does anything that is multiplied by it
+ABSENT = NOTHING + 3  # no element at all: what a minimum starts from
 NO_SOURCE = -(1 << 40)  # a tap that meets nothing, not even padding: between the inputs of a transposed convolution
 
 
@@ -119,16 +123,16 @@ class Windows:
             table = table.expand(*table.shape[: self.axis], self.size, *table.shape[self.axis :][1:])
         table = table.movedim(self.axis, -1)
         near = self.index.clamp(0, self.size - 1)
-        clipped = torch.where(inside, table[:2][..., near], NOTHING).amin(-1)
+        clipped = torch.where(inside, table[:2][..., near], ABSENT).amin(-1)
         beyond = table[2:][..., near]
         if self.size > 1:
             first = (table[2:, ..., 1] - table[2:, ..., 0])[..., None, None]
             last = (table[2:, ..., -1] - table[2:, ..., -2])[..., None, None]
             past = torch.where(real, self.index - near, 0)
             beyond = torch.where(
-                beyond == NOTHING, beyond, beyond + past.clamp(max=0) * first + past.clamp(min=0) * last
+                beyond >= NOTHING, beyond, beyond + past.clamp(max=0) * first + past.clamp(min=0) * last
             )
-        beyond = torch.where(real, beyond, NOTHING).amin(-1)
+        beyond = torch.where(real, beyond, ABSENT).amin(-1)
         return torch.cat([clipped, beyond]).movedim(-1, self.axis)
 
     def sources(self, marked: Bool[Tensor, "..."]) -> Bool[Tensor, "..."]:
@@ -185,7 +189,7 @@ class Pick:
     def lowest(self, table: Int[Tensor, "4 ..."]) -> Int[Tensor, "4 ..."]:
         """The entry of the element picked."""
         picked = table.expand(4, *self.shape).reshape(4, -1)[:, self.index.clamp(min=0).flatten()]
-        return torch.where(self.index < 0, NOTHING, picked.reshape(4, *self.index.shape))
+        return torch.where(self.index < 0, ABSENT, picked.reshape(4, *self.index.shape))
 
     def sources(self, marked: Bool[Tensor, "..."]) -> Bool[Tensor, "..."]:
         """The elements that a marked output element picked."""
@@ -206,7 +210,7 @@ class Spread:
         """The lowest of the elements that went there."""
         flat = table.expand(4, *self.index.shape).reshape(4, -1)
         goes = (self.index >= 0).flatten()
-        found = torch.full((4, _count(self.out)), NOTHING)
+        found = torch.full((4, _count(self.out)), ABSENT)
         target = self.index.flatten()[goes].expand(4, -1)
         return found.scatter_reduce(1, target, flat[:, goes], "amin").reshape(4, *self.out)
 
@@ -220,10 +224,11 @@ class Keep:
     """Element by element, but only where `kept`: elsewhere the input does not count, as where it is masked."""
 
     kept: Bool[Tensor, "..."]  # broadcastable to the elements
+    else_: int = ABSENT  # what is known of the others: `NOTHING`, `MASKED`, `ZERO`
 
     def lowest(self, table: Int[Tensor, "4 ..."]) -> Int[Tensor, "4 ..."]:
         """The entry of the element itself where it is kept."""
-        return torch.where(self.kept, table, NOTHING)
+        return torch.where(self.kept, table, self.else_)
 
     def sources(self, marked: Bool[Tensor, "..."]) -> Bool[Tensor, "..."]:
         """The marked elements that are kept."""
@@ -244,12 +249,12 @@ class Table:
         """The lowest of the allowed inputs."""
         inputs = table if self.axis == -1 else table.movedim(-2, -1)  # [4, ..., rest, in]
         if inputs.shape[-1] == 1:
-            out = torch.where(self.allowed.any(-1)[..., None, :], inputs, NOTHING)
+            out = torch.where(self.allowed.any(-1)[..., None, :], inputs, ABSENT)
         elif inputs.shape[-2] == 1:
-            out = torch.where(self.allowed, inputs, NOTHING).amin(-1)[..., None, :]
+            out = torch.where(self.allowed, inputs, ABSENT).amin(-1)[..., None, :]
         else:
             rows = inputs.unbind(-2)
-            out = torch.stack([torch.where(self.allowed, row[..., None, :], NOTHING).amin(-1) for row in rows], -2)
+            out = torch.stack([torch.where(self.allowed, row[..., None, :], ABSENT).amin(-1) for row in rows], -2)
         return out if self.axis == -1 else out.movedim(-1, -2)
 
     def sources(self, marked: Bool[Tensor, "..."]) -> Bool[Tensor, "..."]:
@@ -278,7 +283,7 @@ class Taps:
         for step in self.together:
             table = step.lowest(table)
         dead = ~self.taps.flatten(1).any(1)
-        return torch.where(dead.reshape(-1, *[1] * len(self.windows)), NOTHING, table) if bool(dead.any()) else table
+        return torch.where(dead.reshape(-1, *[1] * len(self.windows)), ABSENT, table) if bool(dead.any()) else table
 
     def sources(self, marked: Bool[Tensor, "..."]) -> Bool[Tensor, "..."]:
         """What the marked outputs see through the taps that are there."""

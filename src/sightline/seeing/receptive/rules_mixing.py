@@ -1,7 +1,7 @@
 """Rules of operations that mix elements: element-wise arithmetic, matrix products, sums, norms, softmax, attention.
 
-Value-aware, a factor that is exactly zero whatever the image is passes nothing on, and a score as low as the mask of an
-attention passes nothing on either. Attention: Vaswani et al., 2017, equation 1.
+A factor that is zero whatever the image is passes nothing on, and a score that a mask of an attention closes passes
+nothing on either. Attention: Vaswani et al., 2017, equation 1.
 """
 
 from typing import Any
@@ -12,6 +12,9 @@ from torch import Tensor
 
 from sightline.seeing.receptive.call import Call, Rule, Source, known
 from sightline.seeing.receptive.relations import (
+    MASKED,
+    NOTHING,
+    ZERO,
     Cross,
     Every,
     Full,
@@ -32,15 +35,20 @@ def elementwise(call: Call) -> list[list[Source]]:
 
 
 def product(call: Call) -> list[list[Source]]:
-    """Element by element; value-aware, nothing passes where the other factor is a constant zero."""
-    sources: list[Source] = []
-    for t, other in ((call["self"], call["other"]), (call["other"], call["self"])):
-        if not call.is_live(t):
-            continue
-        zeros = call.constant_zeros(other)
-        relation = call.same(t)
-        sources.append((t, (*relation, Keep(~zeros.cpu())) if zeros is not None else relation))
-    return [sources]
+    """Element by element; nothing passes where a factor is zero whatever the image is, and zero it stays."""
+    return _binary(call, [call.zeros(call["self"]), call.zeros(call["other"])], ZERO)
+
+
+def addition(call: Call) -> list[list[Source]]:
+    """Element by element; what a mask of -inf is added to is masked."""
+    if isinstance(call["alpha"], int | float) and call["alpha"] > 0:
+        return _binary(call, [call.masked(call["self"]), call.masked(call["other"])], MASKED)
+    return elementwise(call)
+
+
+def _binary(call: Call, constant: list[Bool[Tensor, "..."] | None], known_as: int) -> list[list[Source]]:
+    steps = tuple(Keep(~there, known_as) for there in constant if there is not None)
+    return [[(t, (*call.same(t), *steps)) for t in call.live]]
 
 
 def matrix_product(call: Call) -> list[list[Source]]:
@@ -51,15 +59,17 @@ def matrix_product(call: Call) -> list[list[Source]]:
     added = call["self"] if call["self"] is not left else None
     of_left: Relation = (Every((-1,)),)
     of_right: Relation = (Every((-2,)),)
-    zeros = call.constant_zeros(right)
+    zeros = call.zeros(right)
     if zeros is not None:
-        of_left = (Table(-1, ~zeros.cpu().transpose(-1, -2)),)
-    zeros = call.constant_zeros(left)
+        of_left = (Table(-1, ~zeros.transpose(-1, -2)),)
+    zeros = call.zeros(left)
     if zeros is not None:
-        of_right = (Table(-2, ~zeros.cpu()),)
-    sources: list[Source] = [(left, of_left), (right, of_right)]
+        of_right = (Table(-2, ~zeros),)
+    masked = call.masked(added) if added is not None and call.get("beta", 1) > 0 else None
+    closed: Relation = () if masked is None else (Keep(~masked, MASKED),)  # scores and their mask, as one operation
+    sources: list[Source] = [(left, (*of_left, *closed)), (right, (*of_right, *closed))]
     if added is not None:
-        sources.append((added, call.same(added)))
+        sources.append((added, (*call.same(added), *closed)))
     return [sources]
 
 
@@ -100,16 +110,22 @@ def along(call: Call) -> list[list[Source]]:
     return call.every((x, (Every((axis,)),)))
 
 
+def fourier(call: Call) -> list[list[Source]]:
+    """A Fourier transform: all along its axes."""
+    x = call["self"]
+    return [[(x, (Every(tuple(a % x.dim() - x.dim() for a in call["dim"])),))]]
+
+
 def softmax(call: Call) -> list[list[Source]]:
-    """All scores along one axis; value-aware, a masked score neither counts nor receives."""
+    """All scores along one axis; a masked score neither counts nor receives."""
     x = call["self"]
     axis = call["dim"] % x.dim() - x.dim()
-    relation: Relation = (Every((axis,)),)
-    if call.values and not x.is_meta:
-        there = _unmasked(x, axis)
-        if not bool(there.all()):
-            relation = (Keep(there), *relation, Keep(there)) if "log" not in call.name else (Keep(there), *relation)
-    return [[(x, relation)]]
+    masked = call.masked(x)
+    if masked is None:
+        return [[(x, (Every((axis,)),))]]
+    counts = ~masked | masked.all(axis, keepdim=True)  # a line that is masked from end to end counts alike everywhere
+    after: Relation = () if "log" in call.name else (Keep(counts, ZERO),)
+    return [[(x, (Keep(counts), Every((axis,)), *after))]]
 
 
 def prefix(call: Call) -> list[list[Source]]:
@@ -126,8 +142,8 @@ def batch_norm(call: Call) -> list[list[Source]] | None:
         return None
     training = call.get("training", "no_training" not in call.name and "no_update" not in call.name)
     relation: Relation = (Every(tuple(a - x.dim() for a in range(x.dim()) if a != 1)),) if training else ()
-    rest: Relation = (Whole(x.dim(), 1),)
-    return [[(x, relation if i == 0 else rest)] for i, _ in enumerate(call.outputs)]
+    relation = (*relation, *_factor(call, (-1, *[1] * (x.dim() - 2))))
+    return [[(x, relation if i == 0 else (Whole(x.dim(), o.dim()),))] for i, o in enumerate(call.outputs)]
 
 
 def layer_norm(call: Call) -> list[list[Source]] | None:
@@ -135,7 +151,10 @@ def layer_norm(call: Call) -> list[list[Source]] | None:
     x = call["input"]
     if any(t is not x for t in call.live):
         return None
-    return call.every((x, (Every(tuple(range(-len(call["normalized_shape"]), 0))),)))
+    axes = len(call["normalized_shape"])
+    relation: Relation = (Every(tuple(range(-axes, 0))),)
+    scaled: Relation = (*relation, *_factor(call, tuple(call["normalized_shape"])))
+    return [[(x, relation if i else scaled)] for i, _ in enumerate(call.outputs)]
 
 
 def group_norm(call: Call) -> list[list[Source]] | None:
@@ -147,8 +166,15 @@ def group_norm(call: Call) -> list[list[Source]] | None:
     together = Every(tuple(range(2 - len(apart), 0)))
     relation: Relation = (Reshape(tuple(x.shape), apart), together)
     statistics: Relation = (*relation, Reshape((*apart[:2], *[1] * (len(apart) - 2)), apart[:2]))
-    back: Relation = (*relation, Full(apart), Reshape(apart, tuple(x.shape)))
+    factor = _factor(call, (-1, *[1] * (x.dim() - 2)))
+    back: Relation = (*relation, Full(apart), Reshape(apart, tuple(x.shape)), *factor)
     return [[(x, back if i == 0 else statistics)] for i, _ in enumerate(call.outputs)]
+
+
+def _factor(call: Call, shape: tuple[int, ...]) -> Relation:
+    """A norm's own factor stops what it multiplies by zero; its offset is then what is left."""
+    zeros = call.zeros(call["weight"])
+    return () if zeros is None else (Keep(~zeros.reshape(shape), NOTHING),)
 
 
 def dot_product_attention(call: Call) -> list[list[Source]]:
@@ -158,11 +184,11 @@ def dot_product_attention(call: Call) -> list[list[Source]]:
     rows, keys = query.shape[-2], key.shape[-2]
     allowed: Bool[Tensor, "..."] | None = None
     mask = call.get("attn_mask", call.get("attn_bias"))
-    if isinstance(mask, Tensor) and known(mask) and not call.is_live(mask):
-        if mask.dtype == torch.bool:
+    if isinstance(mask, Tensor):
+        if mask.dtype == torch.bool and known(mask) and not call.is_live(mask):
             allowed = mask.detach().cpu()
-        elif call.values:
-            allowed = _unmasked(mask, -1)
+        elif (masked := call.masked(mask)) is not None:
+            allowed = ~masked | masked.all(-1, keepdim=True)
     if call.get("is_causal"):
         causal = torch.ones(rows, keys, dtype=torch.bool).tril()
         allowed = causal if allowed is None else allowed & causal
@@ -188,14 +214,6 @@ def _heads(t: Tensor, query: Tensor) -> Relation:
         return ()
     shared = query.shape[-3] // t.shape[-3]
     return (Windows(-3, (torch.arange(query.shape[-3]) // shared)[:, None], t.shape[-3]),)
-
-
-def _unmasked(scores: Tensor, axis: int) -> Bool[Tensor, "..."]:
-    """Where a score is not masked: masks are -inf or the lowest number there is. A row of lowest numbers is no mask."""
-    scores = scores.detach().cpu()
-    there = scores > torch.finfo(scores.dtype).min / 2
-    finite = scores > -torch.inf
-    return there | (~there.any(axis, keepdim=True) & finite)
 
 
 def criss_cross(call: Call) -> list[list[Source]]:
@@ -227,15 +245,18 @@ def concatenation(call: Call) -> list[list[Source]]:
     if isinstance(mask, Tensor) and known(mask) and not call.is_live(mask):
         keep = (Keep(mask.detach().cpu()),)
     b, n = query.shape
-    of_key: Relation = (*keep, Every((-1,)), Reshape((b, 1), (b, 1, 1)))
+    of_key: Relation = (*keep, Every((-1,)), Reshape((b, 1), (b, 1, 1)), Same((b, 1, 1), tuple(call.outputs[0].shape)))
     of_value: Relation = (*(Keep(s.kept[:, None]) for s in keep if isinstance(s, Keep)), Every((-1,)))
-    return [[(query, (Reshape((b, n), (b, 1, n)),)), (key, of_key), (value, of_value)]]
+    of_query: Relation = (Reshape((b, n), (b, 1, n)), Same((b, 1, n), tuple(call.outputs[0].shape)))
+    return [[(query, of_query), (key, of_key), (value, of_value)]]
 
 
 def affine_grid(call: Call) -> list[list[Source]]:
     """Sampling positions from a matrix: each depends on the whole matrix of its image."""
     theta = call["theta"]
-    return [[(theta, (Every((-2, -1)), Reshape((theta.shape[0], 1, 1), (theta.shape[0], 1, 1, 1))))]]
+    b = theta.shape[0]
+    spread = Same((b, 1, 1, 1), tuple(call.outputs[0].shape))
+    return [[(theta, (Every((-2, -1)), Reshape((b, 1, 1), (b, 1, 1, 1)), spread))]]
 
 
 def as_complex(call: Call) -> list[list[Source]]:
@@ -247,7 +268,7 @@ def as_complex(call: Call) -> list[list[Source]]:
 def as_real(call: Call) -> list[list[Source]]:
     """Complex numbers as pairs of real ones."""
     x = call["self"]
-    return [[(x, (Reshape(tuple(x.shape), (*x.shape, 1)),))]]
+    return [[(x, (Reshape(tuple(x.shape), (*x.shape, 1)), Same((*x.shape, 1), (*x.shape, 2))))]]
 
 
 _SUMS = "sum mean nansum nanmean amax amin aminmax max min var std var_mean std_mean prod logsumexp norm any all argmax"
@@ -257,12 +278,14 @@ _BATCH = "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_fu
 _BATCH += " _native_batch_norm_legit_no_training _batch_norm_with_update _batch_norm_no_update miopen_batch_norm"
 RULES: dict[str, Rule] = {
     "aten::mul": product,
+    "aten::add": addition,
     **{f"aten::{n}": matrix_product for n in ("mm", "bmm", "addmm", "baddbmm", "_addmm_activation")},
     **{f"aten::{n}": matrix_vector for n in ("mv", "addmv")},
     "aten::linear": linear,
     **{f"aten::{n}": whole for n in ("dot", "vdot", "dist", "equal", "_local_scalar_dense", "is_nonzero")},
     **{f"aten::{n}": reduction for n in _SUMS.split()},
     **{f"aten::{n}": along for n in ("sort", "argsort", "topk", "renorm")},
+    **{f"aten::{n}": fourier for n in ("_fft_r2c", "_fft_c2c", "_fft_c2r")},
     **{f"aten::{n}": softmax for n in ("_softmax", "_log_softmax", "_safe_softmax")},
     **{f"aten::{n}": prefix for n in ("cumsum", "cumprod", "logcumsumexp", "cummax", "cummin")},
     **{f"aten::{n}": batch_norm for n in _BATCH.split()},

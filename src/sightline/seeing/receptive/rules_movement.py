@@ -8,13 +8,15 @@ from collections.abc import Sequence
 from typing import Any
 
 import torch
-from jaxtyping import Int
+from jaxtyping import Bool, Int
 from torch import Tensor
 from torch.utils._pytree import tree_map
 
 from sightline.seeing.receptive.call import Call, Rule, Source, known
 from sightline.seeing.receptive.relations import (
+    MASKED,
     NO_SOURCE,
+    ZERO,
     Every,
     Keep,
     Permute,
@@ -180,30 +182,43 @@ def embedding(call: Call) -> list[list[Source]]:
 def where(call: Call) -> list[list[Source]]:
     """One of two by a condition: where the code made the condition, only the one that is taken."""
     condition = call["condition"]
-    sources: list[Source] = [(condition, call.same(condition))]
-    for name, taken in (("self", True), ("other", False)):
-        t = call[name]
-        if isinstance(t, Tensor):
-            sources.append((t, (*call.same(t), *_kept(call, condition, taken))))
+    if call.is_live(condition) or not known(condition):
+        return [[(t, call.same(t)) for t in call.live]]
+    call.moves = True
+    taken = condition.detach().cpu()
+    sources: list[Source] = []
+    for name, other, kept in (("self", "other", taken), ("other", "self", ~taken)):
+        if call.is_live(call[name]):
+            sources.append((call[name], (*call.same(call[name]), Keep(kept), *_constant(call, call[other], ~kept))))
     return [sources]
 
 
 def masked_fill(call: Call) -> list[list[Source]]:
     """A constant where the mask is set: where the code made the mask, nothing of the input stays there."""
-    mask, value = call["mask"], call["value"]
-    sources: list[Source] = [
-        (mask, call.same(mask)),
-        (call["self"], (*call.same(call["self"]), *_kept(call, mask, False))),
-    ]
-    if isinstance(value, Tensor):
-        sources.append((value, (*call.same(value), *_kept(call, mask, True))))
+    mask, x, value = call["mask"], call["self"], call["value"]
+    if call.is_live(mask) or not known(mask):
+        return [[(t, call.same(t)) for t in call.live]]
+    call.moves = True
+    filled = mask.detach().cpu()
+    sources: list[Source] = []
+    if call.is_live(x):
+        sources.append((x, (*call.same(x), Keep(~filled), *_constant(call, value, filled))))
+    if call.is_live(value):
+        sources.append((value, (*call.same(value), Keep(filled))))
     return [sources]
 
 
-def _kept(call: Call, mask: Tensor, wanted: bool) -> Relation:
-    if call.is_live(mask) or not known(mask):
+def _constant(call: Call, value: Any, there: Bool[Tensor, "..."]) -> Relation:
+    """What is known of the elements that a constant takes."""
+    if call.is_live(value):
         return ()
-    return (Keep(mask.detach().cpu() if wanted else ~mask.detach().cpu()),)
+    if isinstance(value, Tensor):
+        found = [(call.masked(value), MASKED), (call.zeros(value), ZERO)]
+        return tuple(Keep(~(there & m), known_as) for m, known_as in found if m is not None)
+    dtype = call.outputs[0].dtype
+    if dtype.is_floating_point and value <= torch.finfo(dtype).min / 2:
+        return (Keep(~there, MASKED),)
+    return (Keep(~there, ZERO),) if value == 0 else ()
 
 
 def _one(x: Tensor, dim: int, index: int, out: Tensor) -> Relation:
@@ -238,28 +253,43 @@ def _where_from(call: Call, source: Tensor) -> Int[Tensor, "..."]:
     return call.function(*args, **kwargs).long() - 1
 
 
+def _moving(rule: Rule) -> Rule:
+    """The same rule; what is known of the constants among the elements stays known."""
+
+    def moving(call: Call) -> Sequence[Sequence[Source]] | None:
+        call.moves = True
+        return rule(call)
+
+    return moving
+
+
 def _named(names: Sequence[str], rule: Rule) -> dict[str, Rule]:
     return {f"aten::{name}": rule for name in names}
 
 
 RULES: dict[str, Rule] = {
-    **_named(("alias", "detach", "clone", "_to_copy", "lift_fresh", "contiguous", "lift", "positive", "to"), identity),
-    **_named(("view", "_unsafe_view", "reshape", "_reshape_alias", "squeeze", "unsqueeze", "flatten"), reshape),
-    **_named(("permute", "transpose", "t", "numpy_T"), permute),
-    **_named(("expand", "expand_copy"), expand),
-    **_named(("copy_", "copy", "fill_", "fill"), copy),
-    **_named(("slice",), slicing),
-    **_named(("select",), select),
-    **_named(("unbind",), unbind),
-    **_named(("split", "split_with_sizes"), split),
-    **_named(("cat", "stack"), join),
-    **_named(("repeat",), repeat),
-    **_named(("roll", "flip", "rot90", "unfold", "as_strided", "im2col", "diagonal", "tril", "triu"), choose),
-    **_named(("pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle"), choose),
-    **_named(("index", "_unsafe_index", "gather", "take", "take_along_dim", "diag_embed"), choose),
-    **_named(("slice_scatter", "select_scatter", "diagonal_scatter", "as_strided_scatter"), choose),
-    **_named(("index_put", "index_put_", "index_copy", "index_fill", "scatter", "_index_put_impl_"), choose),
-    **_named(("index_select",), index_select),
+    **_named(
+        ("alias", "detach", "clone", "_to_copy", "lift_fresh", "contiguous", "lift", "positive", "to"),
+        _moving(identity),
+    ),
+    **_named(
+        ("view", "_unsafe_view", "reshape", "_reshape_alias", "squeeze", "unsqueeze", "flatten"), _moving(reshape)
+    ),
+    **_named(("permute", "transpose", "t", "numpy_T"), _moving(permute)),
+    **_named(("expand", "expand_copy"), _moving(expand)),
+    **_named(("copy_", "copy", "fill_", "fill"), _moving(copy)),
+    **_named(("slice",), _moving(slicing)),
+    **_named(("select",), _moving(select)),
+    **_named(("unbind",), _moving(unbind)),
+    **_named(("split", "split_with_sizes", "unsafe_split", "unsafe_split_with_sizes"), _moving(split)),
+    **_named(("cat", "stack"), _moving(join)),
+    **_named(("repeat",), _moving(repeat)),
+    **_named(("roll", "flip", "rot90", "unfold", "as_strided", "im2col", "diagonal", "tril", "triu"), _moving(choose)),
+    **_named(("pixel_shuffle", "pixel_unshuffle", "channel_shuffle", "native_channel_shuffle"), _moving(choose)),
+    **_named(("index", "_unsafe_index", "gather", "take", "take_along_dim", "diag_embed"), _moving(choose)),
+    **_named(("slice_scatter", "select_scatter", "diagonal_scatter", "as_strided_scatter"), _moving(choose)),
+    **_named(("index_put", "index_put_", "index_copy", "index_fill", "scatter", "_index_put_impl_"), _moving(choose)),
+    **_named(("index_select",), _moving(index_select)),
     **_named(("col2im",), fold),
     **_named(("embedding",), embedding),
     **_named(("where",), where),

@@ -13,7 +13,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from sightline.seeing.receptive.call import Call, Rule, Source
+from sightline.seeing.receptive.call import Call, Rule, Source, known
 from sightline.seeing.receptive.relations import (
     NO_SOURCE,
     Every,
@@ -44,7 +44,7 @@ def convolution(call: Call) -> list[list[Source]]:
         windows.append(Windows(i - axes, index, x.shape[2 + i]))
     channels = _channels(-axes - 1, x.shape[1], out.shape[1], groups)
     relation: Relation = (*channels, *windows)
-    zeros = call.constant_zeros(weight)
+    zeros = call.zeros(weight)
     if zeros is not None:
         there = ~zeros
         if call["transposed"]:
@@ -132,10 +132,13 @@ def resizing(call: Call) -> list[list[Source]]:
 def _resize_index(
     function: Any, n: int, m: int, axis: int, axes: int, corners: bool | None, scale: float | None, dtype: torch.dtype
 ) -> Int[Tensor, "out taps"]:
+    # The other axes are two wide and stay so: on lines one wide the antialiased kernels take their input for a square.
     lines = torch.eye(n, dtype=dtype).reshape(n, 1, *[n if a == axis else 1 for a in range(axes)])
-    size = [m if a == axis else 1 for a in range(axes)]
+    lines = lines.expand(n, 1, *[n if a == axis else 2 for a in range(axes)]).contiguous()
+    size = [m if a == axis else 2 for a in range(axes)]
     scales = [scale if a == axis else None for a in range(axes)]
-    weights = function(lines, size, *([] if corners is None else [corners]), *scales).reshape(n, m)
+    weights = function(lines, size, *([] if corners is None else [corners]), *scales)[:, 0].movedim(axis + 1, 1)
+    weights = weights.reshape(n, m, -1)[..., 0]
     return _padded([column.nonzero().flatten().tolist() for column in weights.T])
 
 
@@ -162,12 +165,16 @@ def constant_padding(call: Call) -> list[list[Source]]:
 
 
 def grid_sampling(call: Call) -> list[list[Source]]:
-    """Sampling at given positions. Value-aware: exactly the pixels that were sampled; structural: any of them."""
+    """Sampling at given positions: exactly the pixels sampled, where the positions are known; else any of them.
+
+    Positions that depend on the image are known to a value-aware answer, others to a structural one too.
+    """
     x, grid, out = call["input"], call["grid"], call.outputs[0]
     maps = tuple(range(2 - x.dim(), 0))
     b, places = out.shape[0], tuple(out.shape[2:])
-    of_grid: Relation = (Every((-1,)), Reshape((b, *places, 1), (b, 1, *places)))
-    if not call.values:
+    line = (b, 1, *places)
+    of_grid: Relation = (Every((-1,)), Reshape((b, *places, 1), line), Same(line, tuple(out.shape)))
+    if not known(grid) or (call.is_live(grid) and not call.values) or not call.constants:
         call.dense = frozenset([call.short]) if call.is_live(x) else call.dense
         return [[(x, (Every(maps),)), (grid, of_grid)]]
     pixels, points = x[0, 0].numel(), out[0, 0].numel()

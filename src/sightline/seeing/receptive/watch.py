@@ -43,10 +43,17 @@ FRESH = {  # the result has the argument's shape and none of its values
 class Watcher(TorchDispatchMode):
     """Keeps a node for every tensor that depends on the image; enter it, run the network, ask `node(tensor)`."""
 
-    def __init__(self, rule_of: Callable[[Call], Rule | None], *, values: bool, fake: FakeTensorMode | None) -> None:
+    def __init__(
+        self,
+        rule_of: Callable[[Call], Rule | None],
+        *,
+        values: bool,
+        constants: bool,
+        fake: FakeTensorMode | None,
+    ) -> None:
         super().__init__()
         self.rule_of = rule_of
-        self.values = values
+        self.values, self.constants = values, constants
         self.fake = fake
         self.warnings: dict[str, None] = {}
         self.layer: list[str] = []  # the modules that are running, innermost last
@@ -73,7 +80,7 @@ class Watcher(TorchDispatchMode):
             out = func(*args, **kwargs)
             self._remember_views(func, tensors, out)
             return out
-        call = Call(func, args, kwargs, self.values, live, self._nodes)
+        call = Call(func, args, kwargs, self.values, self.constants, live, self._nodes)
         if call.name in READS:
             where = f" in {self.layer[-1]}" if self.layer and self.layer[-1] else ""
             self.warnings[
@@ -88,7 +95,7 @@ class Watcher(TorchDispatchMode):
         if outputs and call.short not in FRESH:
             self._apply(call, outputs, before)
         elif call.short in FRESH and call.mutates:
-            self._write(outputs[0], [], frozenset())
+            self._write(outputs[0], [], frozenset(), moves=False)
         self._remember_views(func, tensors, out)
         return out
 
@@ -105,19 +112,21 @@ class Watcher(TorchDispatchMode):
         for out, sources in zip(outputs, found, strict=False):
             nodes = [(self._nodes[t], relation) for t, relation in sources if t in self._nodes]
             if call.mutates:
-                self._write(out, nodes, dense | call.dense)
+                self._write(out, nodes, dense | call.dense, moves=call.moves)
             else:
-                self._put(out, nodes, dense | call.dense)
+                self._put(out, nodes, dense | call.dense, moves=call.moves)
 
-    def _put(self, tensor: Tensor, sources: Sequence[tuple[Node, Any]], dense: frozenset[str]) -> Node:
+    def _put(self, tensor: Tensor, sources: Sequence[tuple[Node, Any]], dense: frozenset[str], *, moves: bool) -> Node:
         self._count += 1
-        node = derived(self._count, tensor.shape, sources, dense)
+        node = derived(self._count, tensor.shape, sources, dense, moves=moves)
         self._nodes[tensor] = node
         return node
 
-    def _write(self, tensor: Tensor, sources: Sequence[tuple[Node, Any]], dense: frozenset[str]) -> None:
+    def _write(
+        self, tensor: Tensor, sources: Sequence[tuple[Node, Any]], dense: frozenset[str], *, moves: bool
+    ) -> None:
         """A new version of a tensor written in place, and of every other view of the same memory."""
-        new = self._put(tensor, sources, dense)
+        new = self._put(tensor, sources, dense, moves=moves)
         others = [t for t in self._sharing(tensor) if t is not tensor]
         if not others:
             return
@@ -129,7 +138,7 @@ class Watcher(TorchDispatchMode):
                 continue
             old = self._nodes.get(other)
             kept = [(old, (Keep(index < 0),))] if old is not None else []
-            self._put(other, [*kept, (new, (Pick(index.clone(), tuple(tensor.shape)),))], frozenset())
+            self._put(other, [*kept, (new, (Pick(index.clone(), tuple(tensor.shape)),))], frozenset(), moves=True)
 
     def _same_objects(self, func: Any, args: Any, kwargs: Any, out: Any) -> Any:
         """An operation in place returns the tensor it was given, also where a fake twin stood in for it."""
