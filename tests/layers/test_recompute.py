@@ -133,3 +133,12 @@ def test_networks_keep_less_and_learn_the_same(name: str) -> None:
     torch.testing.assert_close(results[1][0], results[0][0], atol=0, rtol=0)
     torch.testing.assert_close(again.state_dict(), plain.state_dict(), atol=0, rtol=0)
     assert results[1][1] < 0.7 * results[0][1]
+
+
+def test_a_graph_that_is_kept_can_be_walked_back_again() -> None:
+    plain = block().eval()
+    x = torch.randn(1, 3, 9, 8, dtype=torch.float64, requires_grad=True)
+    expected, found = plain(x), recompute(plain, x)
+    for place in ((0, 0), (3, 2)):
+        wanted = torch.autograd.grad(expected[0, :, *place].sum(), x, retain_graph=True)
+        torch.testing.assert_close(torch.autograd.grad(found[0, :, *place].sum(), x, retain_graph=True), wanted)

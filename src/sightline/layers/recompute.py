@@ -8,7 +8,6 @@ Left out: choosing by itself which blocks are worth it.
 """
 
 import contextlib
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -24,24 +23,29 @@ def recompute(block: nn.Module, *arguments: Any, **named: Any) -> Tensor:
         return checkpoint(block, *arguments, use_reentrant=False, **named)
 
     def contexts() -> tuple[Any, Any]:
-        return contextlib.nullcontext(), unwritten(block)
+        return contextlib.nullcontext(), Unwritten(block)
 
     return checkpoint(block, *arguments, use_reentrant=False, context_fn=contexts, **named)
 
 
-@contextlib.contextmanager
-def unwritten(block: nn.Module) -> Iterator[None]:
+class Unwritten:
     """Within it the block writes into copies of its buffers, which are then thrown away.
 
     Nothing else differs from the first run, neither the path through the code nor what is kept for the gradient, as
-    checkpointing asks.
+    checkpointing asks. It is entered once for each walk back, and a graph that is kept is walked back more than once.
     """
-    kept = [(module, name, buffer) for module in block.modules() for name, buffer in module._buffers.items()]
-    try:
-        for module, name, buffer in kept:
+
+    def __init__(self, block: nn.Module) -> None:
+        self.block = block
+        self.kept: list[tuple[nn.Module, str, Tensor | None]] = []
+
+    def __enter__(self) -> None:
+        named = [(module, name, buffer) for module in self.block.modules() for name, buffer in module._buffers.items()]
+        self.kept = named
+        for module, name, buffer in named:
             if buffer is not None:
                 module._buffers[name] = buffer.clone()
-        yield
-    finally:
-        for module, name, buffer in kept:
+
+    def __exit__(self, *raised: object) -> None:
+        for module, name, buffer in self.kept:
             module._buffers[name] = buffer
