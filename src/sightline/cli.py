@@ -54,6 +54,18 @@ def _study_recurrence() -> tuple[type, Callable[[Any], None]]:
     return Recurrence, run
 
 
+def _study_receptive_field() -> tuple[type, Callable[[Any], None]]:
+    from sightline.studies.receptive_field.study import ReceptiveField, run
+
+    return ReceptiveField, run
+
+
+def _see() -> tuple[type, Callable[[Any], None]]:
+    from sightline.seeing.report.command import See, run
+
+    return See, lambda settings: run(with_long_model(settings))
+
+
 def _train_segment() -> tuple[type, Callable[[Any], None]]:
     from sightline.vision.training.settings import TrainSegment, run_segment
 
@@ -101,6 +113,7 @@ COMMANDS: Mapping[str, tuple[str, Mapping[str, tuple[str, Load]] | Load]] = {
     "study": (
         "an experiment of the lab, with its page",
         {
+            "receptive-field": ("how far does a network see, and do stride, dilation and depth help?", _study_receptive_field),
             "long-range": ("who can answer a question whose answer stands anywhere in the image?", _study_long_range),
             "convolution-free": ("is a Vision Transformer free of convolutions?", _study_convolution_free),
             "recurrence": ("what does each pass of criss-cross attention add?", _study_recurrence),
@@ -108,6 +121,7 @@ COMMANDS: Mapping[str, tuple[str, Mapping[str, tuple[str, Load]] | Load]] = {
             "memory": ("at which image side does each attention stop fitting?", _study_memory),
         },
     ),
+    "see": ("what any network can see, does see and looks at, on your image", _see),
     "train": (
         "on your images, or on some that need no download",
         {
@@ -180,6 +194,24 @@ def with_long_names(settings: Any, *, segments: bool) -> Any:
     if settings.data in DATA and not os.path.exists(settings.data):
         changes["data"] = DATA[settings.data]
     return dataclasses.replace(settings, **changes)
+
+
+def with_long_model(settings: Any) -> Any:
+    """The settings of `see` with a built-in network's short name spelt out.
+
+    Raises:
+        ValueError: an unknown name; the sentence suggests the nearest.
+    """
+    asked = settings.model
+    if set(asked) & set(":{/") or os.path.exists(asked):
+        return settings
+    published = {"depth": 101, "output_stride": 8, "stem": "deep", "dilate_first": True}
+    encoder = {"object": "sightline.models.resnet:ResNet", "arguments": published}
+    names = {
+        **encoders(segments=False),
+        "ccnet": {"object": "sightline.models.ccnet:ccnet", "arguments": {"encoder": encoder, "classes": 19}},
+    }
+    return dataclasses.replace(settings, model=json.dumps(names[choose("model", asked, names)]))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

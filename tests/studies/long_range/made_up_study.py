@@ -37,6 +37,7 @@ def scene_of(drawn: Canvases, seed=0, names=tuple(FIELDS)) -> Scene:
     queries = size[0] * size[1]
     reach = np.zeros((len(names), queries, rows, columns), bool)
     looks = np.full((len(names), queries, *size), np.nan, np.float16)
+    effect = np.zeros((len(names), queries, rows, columns), np.float16)
     for n, name in enumerate(names):
         for q in range(queries):
             seen = field(FIELDS[name], divmod(q, size[1]), size).numpy()
@@ -44,7 +45,10 @@ def scene_of(drawn: Canvases, seed=0, names=tuple(FIELDS)) -> Scene:
             if "convolutions" not in name:
                 weights = rng.random(size) * seen
                 looks[n, q] = weights / weights.sum()
-    return Scene(image, truth, list(names), rng.integers(0, drawn.classes, (len(names), h, w)), looks, reach)
+            counts = rng.random((rows, columns)) * reach[n, q]
+            effect[n, q] = counts / counts.sum()
+    said = rng.integers(0, drawn.classes, (len(names), h, w))
+    return Scene(image, truth, list(names), said, looks, reach, effect)
 
 
 def results(names=tuple(FIELDS), groups=(("recall", 4),), seeds=1, finished=True, **more) -> dict:

@@ -60,6 +60,18 @@ def test_a_link_chooses_the_query_and_the_picture_follows(written, tmp_path):
     assert first.count('class="veil"') == int((~scenes[1].reach[0, 9]).sum())
 
 
+def test_the_squares_show_what_counts_when_asked(written, tmp_path):
+    page, scenes, drawn = written
+    row, column, _ = question(drawn)
+    query = row * 10 + column
+    for n, picture in enumerate(panels_of(dom_of(page, tmp_path, f"#query={row},{column}&squares=effect")).values()):
+        counts = scenes[0].effect[n, query].astype(float)
+        bytes_shown = [round(255 * c / counts.max()) / 255 for c in counts.flatten()]
+        assert picture.count('class="look"') == sum(share >= 0.01 for share in bytes_shown) > 0
+        share = scene_data.effect_on_answers(scenes[0], n)[query]
+        assert f"{share} % of what counts lies on the answer." in picture
+
+
 def test_keys_pointer_and_buttons_move_the_query(written, tmp_path):
     page, _, drawn = written
     acts = """<script>

@@ -66,7 +66,7 @@ def test_hostile_names_stay_text(tmp_path, scenes):
     made = results(names=("non-local",), command=bad, machine=bad, settings={bad: bad}, versions={bad: [bad]})
     for row in made["rows"] + made["summary"]:
         row.update(network=bad, sentence=bad)
-    renamed = [Scene(s.image, s.truth, [bad] * 4, s.prediction, s.looks, s.reach) for s in scenes]
+    renamed = [Scene(s.image, s.truth, [bad] * 4, s.prediction, s.looks, s.reach, s.effect) for s in scenes]
     page = page_of(tmp_path, made, renamed)
     assert "<script>alert" not in page
     assert "<img src=x" not in page
@@ -147,7 +147,8 @@ def test_a_large_map_keeps_the_page_light(tmp_path):
     truth = np.full((80, 80), -100)
     truth[8:16, 8:16] = 3
     image = rng.integers(0, 256, (80, 80, 3)).astype(np.uint8)
-    big = Scene(image, truth, list("abcdef"), np.zeros((6, 80, 80), int), looks, np.ones((6, 400, 10, 10), bool))
+    reach = np.ones((6, 400, 10, 10), bool)
+    big = Scene(image, truth, list("abcdef"), np.zeros((6, 80, 80), int), looks, reach, reach / np.float16(100))
     page = page_of(tmp_path, results(), [big] * 9)
     assert len(page) < 5_000_000
     data = re.search(r'id="scene-data">(.*?)</script>', page, re.DOTALL)

@@ -84,6 +84,20 @@ def test_shares_on_answers_are_sums_of_weights():
     assert set(scene_data.shares_on_answers(scene, 0)) == {-1}
 
 
+def test_effects_on_answers_are_those_of_their_cells():
+    drawn = canvases(seed=1)
+    scene = scene_of(drawn, seed=1)
+    answer = dict(zip(drawn.question_cell[0].tolist(), drawn.answer_cell[0].tolist(), strict=True))
+    for query, share in enumerate(scene_data.effect_on_answers(scene, 1)):
+        y, x = divmod(query, 10)
+        cell = y * STRIDE // 8 * 5 + x * STRIDE // 8
+        if cell not in answer:
+            assert share == -1
+        else:
+            row, column = divmod(answer[cell], 5)
+            assert share == round(100 * float(scene.effect[1][query][row, column]))
+
+
 def test_the_page_starts_where_networks_disagree():
     assert scene_data.telling_query([-100, 3, 5, 7], [[0, 3, 5, 7], [0, 3, 1, 7], [0, 3, 5, 2], [0, 3, 1, 7]]) == 2
     assert scene_data.telling_query([-100, -100, -100], [[1, 1, 1]]) == 1

@@ -19,6 +19,7 @@ def scene(seed: int) -> Scene:
         prediction=rng.integers(0, 10, (2, 8, 12)),
         looks=looks,
         reach=rng.random((2, 6, 1, 2)) < 0.5,
+        effect=rng.random((2, 6, 1, 2)).astype(np.float16),
     )
 
 

@@ -46,6 +46,14 @@ def addition(call: Call) -> list[list[Source]]:
     return elementwise(call)
 
 
+def gated(call: Call) -> list[list[Source]]:
+    """A gated linear unit: one half of an axis times a gate from the other."""
+    x = call["self"]
+    axis = call["dim"] % x.dim() - x.dim()
+    half = torch.arange(x.shape[axis] // 2)[:, None]
+    return [[(x, (Windows(axis, torch.cat([half, half + len(half)], 1), x.shape[axis]),))]]
+
+
 def _binary(call: Call, constant: list[Bool[Tensor, "..."] | None], known_as: int) -> list[list[Source]]:
     steps = tuple(Keep(~there, known_as) for there in constant if there is not None)
     return [[(t, (*call.same(t), *steps)) for t in call.live]]
@@ -276,6 +284,10 @@ _SUMS += " argmin median nanmedian mode kthvalue linalg_vector_norm count_nonzer
 _ATTENTIONS = "flash_attention_for_cpu flash_attention efficient_attention cudnn_attention fused_attention_overrideable"
 _BATCH = "native_batch_norm _native_batch_norm_legit _native_batch_norm_legit_functional cudnn_batch_norm"
 _BATCH += " _native_batch_norm_legit_no_training _batch_norm_with_update _batch_norm_no_update miopen_batch_norm"
+_UNTAGGED = (
+    "hardswish log_sigmoid_forward _prelu_kernel rrelu_with_noise native_dropout dropout polar complex real imag"
+)
+_UNTAGGED += " conj _conj resolve_conj resolve_neg _fused_dropout"  # element by element, though not tagged as such
 RULES: dict[str, Rule] = {
     "aten::mul": product,
     "aten::add": addition,
@@ -296,7 +308,8 @@ RULES: dict[str, Rule] = {
     "aten::affine_grid_generator": affine_grid,
     "aten::view_as_complex": as_complex,
     "aten::view_as_real": as_real,
-    "aten::native_dropout": elementwise,
+    **{f"aten::{n}": elementwise for n in _UNTAGGED.split()},
+    "aten::glu": gated,
     "sightline::criss_cross_attention": criss_cross,
     **{f"sightline::{n}_attention": non_local for n in ("softmax", "dot_product", "fused")},
     "sightline::concatenation_attention": concatenation,

@@ -1,4 +1,5 @@
-"""Test canvases for the page: what each trained network of one setting answers there, where it looks, what reaches it.
+"""Test canvases for the page: what each trained network of one setting answers there, where it looks, what can reach
+its answer, and what counts in it.
 
 Left out: choosing canvases that tell a better story; they are the first of the test canvases.
 """
@@ -11,10 +12,11 @@ import torch
 from torch import Tensor
 
 from sightline.run.checkpoint import load_weights
+from sightline.seeing.effective import heats
 from sightline.studies.long_range.networks import STRIDE, RecallNetwork
 from sightline.studies.long_range.scenes import Scene
 from sightline.studies.long_range.training import Training, predict
-from sightline.vision.built_in.canvases import Canvases
+from sightline.vision.built_in.canvases import CELL, Canvases
 
 CANVASES = 3
 
@@ -43,6 +45,7 @@ def draw(
             prediction=np.stack([prediction[i].numpy() for prediction in predictions]),
             looks=np.stack([_looks(network, canvases, i, look) for network in networks]),
             reach=np.stack([_reach_of_positions(reach[training.network]) for training in chosen]),
+            effect=np.stack([_effects(network, canvases, i) for network in networks]),
         )
         for i in range(CANVASES)
     ]
@@ -73,6 +76,15 @@ def _looks(network: RecallNetwork, canvases: Canvases, index: int, look: Look) -
                 break
             table[position] = looks[0].numpy()
     return table
+
+
+def _effects(network: RecallNetwork, canvases: Canvases, index: int) -> np.ndarray:
+    """How much each cell counts in each map position's answer, `[y x, cells_y, cells_x]`: shares of its gradient."""
+    image = canvases.image[index : index + 1]
+    y, x = image.shape[2] // STRIDE, image.shape[3] // STRIDE
+    heat = heats(network, image, "head", [(row, column) for row in range(y) for column in range(x)])
+    cells = heat.unflatten(2, (-1, CELL)).unflatten(1, (-1, CELL)).sum((2, 4))
+    return (cells / cells.sum((1, 2), keepdim=True).clamp_min(torch.finfo(cells.dtype).tiny)).half().numpy()
 
 
 def _reach_of_positions(reach: Tensor) -> np.ndarray:

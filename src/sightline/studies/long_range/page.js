@@ -1,5 +1,6 @@
-// The test canvas: a reader picks a query; every network shows what can reach it, where it looks and what it says.
-// Reads the numbers that scene_data.py packed; draws SVG. A link may name a query: #scene=1&query=row,column.
+// The test canvas: a reader picks a query; every network shows what can reach it, where it looks or what counts in its
+// answer, and what it says.
+// Reads the numbers that scene_data.py packed; draws SVG. A link may name a query: #scene=1&query=row,column&squares=effect.
 "use strict";
 (() => {
   const scenes = JSON.parse(document.getElementById("scene-data").textContent);
@@ -10,8 +11,9 @@
   for (const scene of scenes) {
     scene.looks = scene.looks.map((text) => (text ? bytes(text) : null));
     scene.reach = scene.reach.map(bytes);
+    scene.effect = scene.effect.map(bytes);
   }
-  const state = { scene: 0, query: scenes[0].start };
+  const state = { scene: 0, query: scenes[0].start, squares: "looks" };
 
   const element = (name, attributes = {}, children = []) => {
     const made = document.createElementNS(SVG, name);
@@ -47,15 +49,15 @@
     return { parts, count };
   }
 
-  // A square for every position that is looked at, its area in proportion to the weight.
-  function lookOf(scene, network, query) {
-    const looks = scene.looks[network];
-    if (!looks) return [];
-    const count = scene.map[0] * scene.map[1], parts = [];
+  // A square for every position that is looked at, or every cell that counts, its area in proportion to the weight.
+  function squaresOf(scene, network, query) {
+    const shares = scene[state.squares][network], grid = state.squares === "looks" ? scene.map : scene.cells;
+    if (!shares) return [];
+    const count = grid[0] * grid[1], parts = [];
     for (let key = 0; key < count; key++) {
-      const share = looks[query * count + key] / 255;
+      const share = shares[query * count + key] / 255;
       if (share < 0.01) continue;
-      const box = boxOf(key, scene.map, scene.pixels), side = Math.sqrt(share);
+      const box = boxOf(key, grid, scene.pixels), side = Math.sqrt(share);
       parts.push(element("rect", {
         class: "look", x: box.x + (box.width * (1 - side)) / 2, y: box.y + (box.height * (1 - side)) / 2,
         width: box.width * side, height: box.height * side,
@@ -98,8 +100,10 @@
       reach += count === cells ? "." : within ? "; the answer is one of them." : "; the answer is not one of them.";
     } else reach += ".";
     lines.push(["", reach]);
-    const share = scene.onAnswer[network][query];
-    if (!scene.looks[network]) lines.push(["quiet", "It has no attention to show."]);
+    const effect = scene.effectOnAnswer[network][query], share = scene.onAnswer[network][query];
+    if (state.squares === "effect") {
+      if (truth >= 0 && effect >= 0) lines.push(["", `${effect} % of what counts lies on the answer.`]);
+    } else if (!scene.looks[network]) lines.push(["quiet", "It has no attention to show."]);
     else if (truth >= 0 && share >= 0) lines.push(["", `${share} % of its look falls on the answer.`]);
     return lines;
   }
@@ -122,7 +126,7 @@
     const right = [];
     scene.networks.forEach((name, network) => {
       const figure = panels.children[network], field = fieldOf(scene, network, state.query);
-      paint(figure.firstChild, scene, [...field.parts, ...lookOf(scene, network, state.query)]);
+      paint(figure.firstChild, scene, [...field.parts, ...squaresOf(scene, network, state.query)]);
       const title = document.createElement("strong");
       title.textContent = name;
       const lines = words(scene, network, state.query, field.count);
@@ -138,13 +142,15 @@
     status.textContent = `Query at row ${row}, column ${column}: ` +
       (truth < 0 ? "nothing is asked here." : `the truth is ${truth}. Right: ${right.join(", ") || "none of them"}.`);
     if (choice) choice.value = String(state.scene);
+    for (const radio of document.querySelectorAll("input[name=squares]")) radio.checked = radio.value === state.squares;
   }
 
   function select(query, remember = true) {
     state.query = query;
     draw();
     const [, columns] = scenes[state.scene].map;
-    const link = `#scene=${state.scene}&query=${Math.floor(query / columns)},${query % columns}`;
+    const link = `#scene=${state.scene}&query=${Math.floor(query / columns)},${query % columns}` +
+      (state.squares === "looks" ? "" : `&squares=${state.squares}`);
     if (remember) try { history.replaceState(null, "", link); } catch { /* a sandboxed frame keeps no links */ }
   }
 
@@ -173,6 +179,9 @@
     const row = Math.min(scene.map[0] - 1, Math.max(0, Math.floor(state.query / scene.map[1]) + move[0]));
     select(row * scene.map[1] + Math.min(scene.map[1] - 1, Math.max(0, (state.query % scene.map[1]) + move[1])));
   });
+  for (const radio of document.querySelectorAll("input[name=squares]")) {
+    radio.addEventListener("change", () => { state.squares = radio.value; select(state.query); });
+  }
   document.getElementById("next-question").addEventListener("click", () => nextQuestion(1));
   document.getElementById("previous-question").addEventListener("click", () => nextQuestion(-1));
   if (choice) choice.addEventListener("change", () => {
@@ -183,6 +192,7 @@
   function follow() {
     const asked = new URLSearchParams(location.hash.slice(1));
     const scene = Number(asked.get("scene") ?? state.scene);
+    if (asked.get("squares") in { looks: 0, effect: 0 }) state.squares = asked.get("squares");
     if (scenes[scene]) state.scene = scene;
     const [rows, columns] = scenes[state.scene].map, [row, column] = (asked.get("query") ?? "").split(",").map(Number);
     const inside = Number.isInteger(row) && Number.isInteger(column) && row >= 0 && column >= 0 && row < rows && column < columns;

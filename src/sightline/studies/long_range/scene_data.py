@@ -1,8 +1,8 @@
 """What the page's test canvas needs to answer a reader's query, packed for a script: numbers, no networks.
 
-For every map position of every network: where it looks (a byte per position, as a share of the largest weight), which
-cells can reach its output (a bit per cell), what it says and what is true there. Left out: scenes that would make the
-page too heavy; `pack` keeps the first ones that fit.
+For every map position of every network: where it looks and which cells count (a byte each, as a share of the largest),
+which cells can reach its output (a bit per cell), what it says and what is true there. Left out: scenes that would make
+the page too heavy; `pack` keeps the first ones that fit.
 """
 
 import base64
@@ -32,6 +32,14 @@ def looks_text(looks: Float[np.ndarray, "queries y x"]) -> str:
         return ""
     flat = looks.reshape(len(looks), -1).astype(np.float32)
     return text_of(np.rint(255 * flat / np.maximum(flat.max(axis=1, keepdims=True), 1e-12)).astype(np.uint8).tobytes())
+
+
+def effect_on_answers(scene: Scene, network: int) -> list[int]:
+    """For each query the percentage of what counts that lies on the cell of its answer; -1 where there is none."""
+    cell, answer = cell_of_positions(scene), answer_cells(scene)
+    shares = scene.effect[network].reshape(len(cell), -1).astype(np.float64)
+    targets = [answer[one] for one in cell]
+    return [NOTHING if t is None else round(100 * float(shares[q][t])) for q, t in enumerate(targets)]
 
 
 def reach_text(reach: Bool[np.ndarray, "queries cells_y cells_x"]) -> str:
@@ -111,9 +119,11 @@ def scene_data(scene: Scene) -> dict[str, Any]:
         "said": said,
         "looks": [looks_text(looks) for looks in scene.looks],
         "reach": [reach_text(reach) for reach in scene.reach],
+        "effect": [looks_text(effect) for effect in scene.effect],
         "cell": cell_of_positions(scene),
         "answer": [NOTHING if cell is None else cell for cell in answer_cells(scene)],
         "onAnswer": [shares_on_answers(scene, network) for network in range(len(scene.networks))],
+        "effectOnAnswer": [effect_on_answers(scene, network) for network in range(len(scene.networks))],
         "start": telling_query(truth, said),
     }
 
@@ -124,7 +134,7 @@ def pack(scenes: Sequence[Scene], budget: int) -> list[dict[str, Any]]:
     used = 0
     for scene in scenes:
         queries = math.prod(scene.map_size)
-        used += len(scene.networks) * (queries * queries * 4 // 3 + 8 * queries)
+        used += len(scene.networks) * (2 * queries * queries * 4 // 3 + 8 * queries)
         if packed and used > budget:
             break
         packed.append(scene_data(scene))

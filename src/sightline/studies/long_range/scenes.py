@@ -1,5 +1,5 @@
 """One test canvas with everything a page needs to answer a reader's query: what is there, what each network says, where
-it looks and what can reach it.
+it looks, what can reach it and what counts.
 
 A file of scenes is a plain `.npz` of arrays (names as text arrays, nothing pickled), so that a page can be redrawn
 without the networks. Left out: the networks themselves; their checkpoints lie in the run folders.
@@ -22,6 +22,7 @@ class Scene:
     prediction: np.ndarray  # int64 [n, h, w]: predicted class of every pixel
     looks: np.ndarray  # float16 [n, y * x, y, x]: where the query looks; sums to 1; NaN: no attention in this network
     reach: np.ndarray  # bool [n, y * x, cells_y, cells_x]: which input cells can reach this position's output at all
+    effect: np.ndarray  # float16 [n, y * x, cells_y, cells_x]: share of each cell in the gradient of this output
 
     @property
     def map_size(self) -> tuple[int, int]:
@@ -56,6 +57,7 @@ def load_scenes(path: Path) -> list[Scene]:
                 prediction=arrays[f"{i}/prediction"],
                 looks=arrays[f"{i}/looks"],
                 reach=arrays[f"{i}/reach"],
+                effect=arrays[f"{i}/effect"],
             )
             for i in range(count)
         ]
