@@ -113,7 +113,7 @@ COMMANDS: Mapping[str, tuple[str, Mapping[str, tuple[str, Load]] | Load]] = {
     "study": (
         "an experiment of the lab, with its page",
         {
-            "receptive-field": ("how far does a network see, and do stride, dilation and depth help?", _study_receptive_field),
+            "receptive-field": ("how far does a network see, in theory and in effect?", _study_receptive_field),
             "long-range": ("who can answer a question whose answer stands anywhere in the image?", _study_long_range),
             "convolution-free": ("is a Vision Transformer free of convolutions?", _study_convolution_free),
             "recurrence": ("what does each pass of criss-cross attention add?", _study_recurrence),

@@ -155,7 +155,8 @@ ATTENTION = {
     "non-local by concatenation": Case(
         lambda: steps(conv(3, 4, 2), NonLocal(4, "concatenation", zero_initialised=False)), ODD
     ),
-    "criss-cross": Case(lambda: steps(conv(3, 4, 2), RecurrentCrissCross(4, 1, 2, gamma=0.5)), ODD),
+    "criss-cross, once": Case(lambda: steps(conv(3, 4, 1), RecurrentCrissCross(4, 1, 2, gamma=0.5)), ODD),
+    "criss-cross after a convolution": Case(lambda: steps(conv(3, 4), RecurrentCrissCross(4, 1, 2, gamma=0.5)), ODD),
     "criss-cross, a new layer": Case(lambda: steps(conv(3, 4, 2), RecurrentCrissCross(4, 1, 2)), ODD),
     "criss-cross twice": Case(lambda: steps(conv(3, 4, 1), RecurrentCrissCross(4, 2, 2, gamma=0.5)), ODD),
     "criss-cross three times": Case(

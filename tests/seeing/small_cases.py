@@ -10,17 +10,15 @@ from torch import Tensor, nn
 class Case:
     """A small network, and how its answer may differ from the exact set.
 
-    `dense` are operations that must be named; the set may then be larger than the true one. `structural_more`: a
-    constant of the network (no weight) hides pixels, which only a value-aware answer has to see. `value_more`: likewise
-    too large by a reason that stands beside the case. `warns`: words of the warning.
+    `dense` are operations that must be named where the set is larger than the true one; with `exact_at_values` the
+    value-aware set is not. `warns`: words of the warning.
     """
 
     build: Callable[[], nn.Module]
     size: tuple[int, int] = (11, 9)
     channels: int = 3
     dense: tuple[str, ...] = ()
-    structural_more: bool = False
-    value_more: bool = False
+    exact_at_values: bool = False
     warns: str = ""
     training: bool = False
     joins_batch: bool = False

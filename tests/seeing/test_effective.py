@@ -143,7 +143,7 @@ def test_a_layout_that_is_told_is_taken() -> None:
 def test_a_recomputed_block_gives_the_same_heat() -> None:
     torch.manual_seed(0)
     network = VisionTransformer(Size(16, 2, 2), image_size=(8, 8), patch=4, recompute=True)
-    image, places = pictures(1, 3, 8, 8).float(), [(1, 0)]
+    image, places = pictures(1, 3, 8, 8).float(), [(1, 0), (0, 1)]
     found = heats(network, image, "", places)
     network.recompute = False
     torch.testing.assert_close(found, heats(network, image, "", places))
