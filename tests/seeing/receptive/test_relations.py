@@ -54,6 +54,8 @@ ALLOWED = torch.tensor([[True, False, True], [False, False, False]])
 TAPS = torch.tensor([[[1, 0]], [[0, 0]], [[1, 1]], [[0, 1]]]).bool()  # 4 outputs, 2 groups of 1 input, kernel 2
 LINE = Windows(-1, torch.tensor([[-1, 0], [0, 1], [1, 2]]), 3)
 
+GROUPS = (Windows(-2, torch.tensor([[0], [0], [1], [1]]), 2),)
+
 
 def taps_hold(o: Place, i: Place) -> bool:
     return o[0] == i[0] and i[1] == o[1] // 2 and any(TAPS[o[1], 0, t] and o[2] - 1 + t == i[2] for t in (0, 1))
@@ -74,7 +76,7 @@ CASES: dict[str, tuple[Relation, tuple[int, ...], tuple[int, ...], Callable[[Pla
     "keep": ((Keep(KEPT),), (2, 3), (2, 3), lambda o, i: o == i and bool(KEPT[i])),
     "table, last": ((Table(-1, ALLOWED),), (4, 3), (4, 2), lambda o, i: o[0] == i[0] and bool(ALLOWED[o[1], i[1]])),
     "table, rows": ((Table(-2, ALLOWED),), (3, 4), (2, 4), lambda o, i: o[1] == i[1] and bool(ALLOWED[o[0], i[0]])),
-    "taps": ((Taps(TAPS, 2, (LINE,), (LINE,)),), (1, 2, 3), (1, 4, 3), taps_hold),
+    "taps": ((Taps(TAPS, 2, (LINE,), GROUPS),), (1, 2, 3), (1, 4, 3), taps_hold),
     "prefix": ((Prefix(-1),), (2, 4), (2, 4), lambda o, i: o[0] == i[0] and i[1] <= o[1]),
     "cross": ((Cross(),), (2, 3, 4), (2, 3, 4), lambda o, i: o[0] == i[0] and (o[1] == i[1] or o[2] == i[2])),
 }

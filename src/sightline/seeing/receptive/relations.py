@@ -270,20 +270,27 @@ class Taps:
     """A convolution whose taps are known: output channel o sees input channel i through tap k where `taps[o, i, k]`.
 
     The `windows` along the spatial axes say where the taps stand. Carried forward, all channels of a group are taken
-    together (an upper bound of the hull); walked backwards the taps are exact.
+    together (an upper bound of the hull where their taps differ); walked backwards the taps are exact.
     """
 
     taps: Bool[Tensor, "o i ..."]
     groups: int
     windows: tuple[Windows, ...]  # one for each spatial axis, the taps in the order of the kernel
-    together: Relation  # the same convolution with every tap that any channel uses
+    channels: Relation  # what the convolution does to the channels
 
     def lowest(self, table: Int[Tensor, "4 ..."]) -> Int[Tensor, "4 ..."]:
         """The lowest among the taps that any channel uses."""
-        for step in self.together:
+        for step in self.channels:
             table = step.lowest(table)
-        dead = ~self.taps.flatten(1).any(1)
-        return torch.where(dead.reshape(-1, *[1] * len(self.windows)), ABSENT, table) if bool(dead.any()) else table
+        used = self.taps.flatten(0, 1).any(0)
+        found = torch.full((4, *[1] * (table.dim() - 1)), ABSENT)
+        for tap in used.nonzero().tolist():
+            part = table
+            for window, t in zip(self.windows, tap, strict=True):
+                part = Windows(window.axis, window.index[:, t : t + 1], window.size).lowest(part)
+            found = torch.minimum(found, part)
+        dead = ~self.taps.flatten(1).any(1).reshape(-1, *[1] * len(self.windows))
+        return torch.where(dead, ABSENT, found)
 
     def sources(self, marked: Bool[Tensor, "..."]) -> Bool[Tensor, "..."]:
         """What the marked outputs see through the taps that are there."""
@@ -293,10 +300,8 @@ class Taps:
         taps = self.taps.unflatten(0, (self.groups, -1)).float()  # [g, o, i, ...]
         sizes = [w.size for w in self.windows]
         found = torch.zeros(marked.shape[0], self.groups, taps.shape[2], *sizes)
-        for tap in torch.cartesian_prod(*(torch.arange(n) for n in taps.shape[3:])).reshape(-1, len(sizes)).tolist():
+        for tap in self.taps.flatten(0, 1).any(0).nonzero().tolist():
             joined = taps[(..., *tap)]
-            if not joined.any():
-                continue
             reached = torch.einsum("bgo...,goi->bgi...", by_group, joined) > 0
             for window, t in zip(self.windows, tap, strict=True):
                 reached = Windows(window.axis, window.index[:, t : t + 1], window.size).sources(reached)

@@ -134,19 +134,38 @@ def choose(call: Call) -> list[list[Source]] | None:
     """Indexing, gathering, scattering, rolling, unfolding: the operation itself says which element went where.
 
     Indices that depend on the image: value-aware, those that ran; structural, all elements are assumed and named.
+    What is gathered depends on its own index besides; what is scattered on all indices, which is named too.
     """
     whole = [t for t in call.live if not t.is_floating_point() and not t.is_complex()]
     if (whole and not call.values) or call.get("accumulate"):
         return None
     if any(not known(t) for t in _indices(call) if not call.is_live(t)):
         return None
-    sources: list[Source] = [(t, (Whole(t.dim(), call.outputs[0].dim()),)) for t in whole]
-    if whole:
+    sources: list[Source] = []
+    if whole:  # whether an index would have been another is more than these values tell
         call.dense = frozenset([call.short])
+    for t in whole:
+        own = _own_index(call, t)
+        sources.append((t, (Whole(t.dim(), call.outputs[0].dim()),) if own is None else own))
     for t in call.live:
         if all(t is not s for s, _ in sources):
             sources.append((t, (Pick(_where_from(call, t), tuple(t.shape)),)))
     return call.every(*sources)
+
+
+def _own_index(call: Call, index: Tensor) -> Relation | None:
+    """How each gathered element depends on the index that chose it; None where indices do not stand side by side."""
+    out = call.outputs[0]
+    if call.short in ("gather", "take_along_dim"):
+        return call.same(index)
+    if call.short not in ("index", "_unsafe_index") or index.dtype == torch.bool:
+        return None
+    places = [i for i, t in enumerate(call["indices"]) if t is not None]
+    if places != list(range(places[0], places[-1] + 1)):
+        return None
+    after = call["self"].dim() - places[-1] - 1
+    line = (*index.shape, *[1] * after)
+    return (Reshape(tuple(index.shape), line), Same(line, tuple(out.shape)))
 
 
 def index_select(call: Call) -> list[list[Source]] | None:

@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 import torch
-from jaxtyping import Bool, Int
+from jaxtyping import Int
 from torch import Tensor
 
 from sightline.seeing.receptive.call import Call, Rule, Source, known
@@ -49,7 +49,7 @@ def convolution(call: Call) -> list[list[Source]]:
         there = ~zeros
         if call["transposed"]:
             there = there.unflatten(0, (groups, -1)).transpose(1, 2).flatten(0, 1)
-        relation = (Taps(there.cpu(), groups, tuple(windows), (*channels, *_used(windows, there.cpu()))),)
+        relation = (Taps(there, groups, tuple(windows), channels),)
     sources: list[Source] = [(x, relation)]
     if call.is_live(weight):
         first = 1 if call["transposed"] and groups == 1 else 0
@@ -74,18 +74,6 @@ def _channels(axis: int, inputs: int, outputs: int, groups: int) -> tuple[Step, 
     width = inputs // groups
     group = torch.arange(outputs) // (outputs // groups)
     return (Windows(axis, group[:, None] * width + torch.arange(width), inputs),)
-
-
-def _used(windows: Sequence[Windows], there: Bool[Tensor, "o i ..."]) -> list[Windows]:
-    """The windows with the taps that any channel uses; one tap at least, which meets nothing if none is used."""
-    used = there.flatten(0, 1).any(0)
-    found = []
-    for axis, window in enumerate(windows):
-        others = [a for a in range(used.dim()) if a != axis]
-        line = used.any(others) if others else used
-        index = window.index[:, line] if bool(line.any()) else torch.full((len(window.index), 1), NO_SOURCE)
-        found.append(Windows(window.axis, index, window.size))
-    return found
 
 
 def pooling(call: Call) -> list[list[Source]]:

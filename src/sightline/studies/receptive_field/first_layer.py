@@ -34,7 +34,7 @@ from sightline.seeing.kernels import first_kernels, waves
 
 KERNEL, STRIDE, COUNT = 11, 4, 64  # of AlexNet's first layer in torchvision's form
 SIDE = 67  # of a crop: 15 x 15 positions of the first layer
-BATCH = 32
+BATCH = 64
 START = 0.01
 TRAINED_ON = 0.8  # of a photograph's width; the rest is for the test
 ROWS, COLUMNS = 4, 6  # of the places in a photograph
@@ -138,15 +138,13 @@ def train_classifier(task: str, steps: int, seed: int) -> Learned:
     classes = 4 if task == ROTATION else len(every) * ROWS * COLUMNS
     network = SmallNetwork(classes)
     begin(network, seed)
-    # AlexNet's own rule. One that scales each weight's step (Adam) steps as far along the fine waves, of which
-    # photographs have little and whose gradient is noise, as along the others: its kernels stay noisy for longer.
-    optimiser = torch.optim.SGD(network.parameters(), lr=1.0, momentum=0.9, weight_decay=5e-4)
-    for rate in rates(steps, 0.5):
+    optimiser = torch.optim.AdamW(network.parameters(), weight_decay=0.05)
+    for rate in rates(steps, 4e-3):
         image, label = make(every, BATCH, draw, False)
         descend(optimiser, F.cross_entropy(network(image), label), rate)
     network.eval()
     with torch.no_grad():
-        image, label = make(every, 16 * BATCH, draw, True)
+        image, label = make(every, 8 * BATCH, draw, True)
         score = float((network(image).argmax(1) == label).float().mean())
     return Learned(task, seed, network.first.weight.detach(), 0.0, score, 1 / classes)
 
@@ -166,10 +164,10 @@ def train_denoising(steps: int, seed: int, *, noise_deviation: float = 1.0, few:
         return (decoder(answers) - clean)[:, :, inside, inside].square().mean(), answers.mean()
 
     for rate in rates(steps, 4e-3):
-        error, active = errors(BATCH, False)
+        error, active = errors(BATCH // 2, False)
         descend(optimiser, error + few * active, rate)
     with torch.no_grad():
-        score = float(errors(8 * BATCH, True)[0]) / noise_deviation**2
+        score = float(errors(4 * BATCH, True)[0]) / noise_deviation**2
     return Learned(DENOISING, seed, encoder.weight.detach(), 0.0, score, 1.0)
 
 

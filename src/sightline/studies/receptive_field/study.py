@@ -32,9 +32,9 @@ class ReceptiveField:
 
     out: Path = Path("runs/receptive-field")
     """Folder for the page, results.json and the pictures."""
-    seeds: int = 3
+    seeds: int = 1
     """Random networks of every kind, and trainings of every task, from seeds 0, 1, ..."""
-    steps: int = 1000
+    steps: int = 1200
     """Training steps of every task."""
     tasks: tuple[str, ...] = first_layer.TASKS
     """What first layers are trained at: sparse, rotation, place, denoising."""
