@@ -126,7 +126,7 @@ def main() -> None:
         path.write_text(between(what).sub(lambda _, text=text: text, path.read_text()))
         print(f"{path}: {what}")
     print(field_picture.draw(PICTURES, name="first.png"))
-    for name in ("positions.py", "augmentation.py"):
+    for name in ("positions.py", "augmentation.py", "fields.py"):
         runpy.run_path(str(PICTURES / name), run_name="__main__")
 
 

@@ -22,9 +22,12 @@ def test_what_is_written_by_a_program_is_up_to_date(page: str, what: str) -> Non
 
 
 def test_the_code_does_what_its_comments_say() -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", README, re.DOTALL)
     names: dict = {}
-    exec(code, names)
+    for code in re.findall(r"```python\n(.*?)```", README, re.DOTALL):
+        exec(code, names)
+    fields = names["fields"]
+    assert fields.layers["layer4.2"].size == (427, 427)
+    assert fields.set("layer1.0", (28, 28)).sum() == 361
     torch.testing.assert_close(names["y"], names["x"])
     assert names["where"].shape == (2, 97, 97)
     field, criss_cross, window = names["field"], names["criss_cross"], names["window"]

@@ -63,7 +63,7 @@ def _study_receptive_field() -> tuple[type, Callable[[Any], None]]:
 def _see() -> tuple[type, Callable[[Any], None]]:
     from sightline.seeing.report.command import See, run
 
-    return See, lambda settings: run(with_long_model(settings))
+    return See, lambda settings: run(settings, networks())
 
 
 def _train_segment() -> tuple[type, Callable[[Any], None]]:
@@ -196,22 +196,12 @@ def with_long_names(settings: Any, *, segments: bool) -> Any:
     return dataclasses.replace(settings, **changes)
 
 
-def with_long_model(settings: Any) -> Any:
-    """The settings of `see` with a built-in network's short name spelt out.
-
-    Raises:
-        ValueError: an unknown name; the sentence suggests the nearest.
-    """
-    asked = settings.model
-    if set(asked) & set(":{/") or os.path.exists(asked):
-        return settings
+def networks() -> dict[str, dict[str, Any]]:
+    """The networks that `see` knows by a short name: the encoders as they classify, and CCNet as published."""
     published = {"depth": 101, "output_stride": 8, "stem": "deep", "dilate_first": True}
     encoder = {"object": "sightline.models.resnet:ResNet", "arguments": published}
-    names = {
-        **encoders(segments=False),
-        "ccnet": {"object": "sightline.models.ccnet:ccnet", "arguments": {"encoder": encoder, "classes": 19}},
-    }
-    return dataclasses.replace(settings, model=json.dumps(names[choose("model", asked, names)]))
+    ccnet = {"object": "sightline.models.ccnet:ccnet", "arguments": {"encoder": encoder, "classes": 19}}
+    return {**encoders(segments=False), "ccnet": ccnet}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:

@@ -5,7 +5,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
-from sightline.seeing.deconvnet import ReluRule, deconvnet, evaluated, output_of, runs_of, strongest
+from sightline.seeing.deconvnet import ReluRule, deconvnet, strongest
+from sightline.seeing.running import evaluated, output_of, runs_of
 
 EXACT = {"rtol": 0, "atol": 1e-12}
 

@@ -1,1 +1,1 @@
-"""What a network sees: for now, which outputs an input can reach at all."""
+"""What a network sees: what it can (receptive), what it does (effective), where it looks (attention), and one page."""

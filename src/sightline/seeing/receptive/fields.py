@@ -140,23 +140,33 @@ def receptive_fields(
         raise ValueError(f"a value-aware field needs {lacks}: give real ones, or ask for the structural field")
     if given is None:
         given = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
-    warnings: list[str] = []
     with _left_as_found(network, training):
-        if not values:
-            try:
-                nodes, warnings = _run(network, given, dtype, device, values=False, fake=True)
-                return Fields("structural", shape[2:], nodes, warnings)
-            except Exception:  # a network that asks for values, or does not take the image: run it for real and see
-                if device.type == "meta":
-                    raise
-        try:
-            nodes, warnings = _run(network, given, dtype, device, values=values, fake=False)
-        except Exception as error:
-            size = " x ".join(str(s) for s in shape[1:])
-            raise ValueError(f"the network does not take an image of {size}: {_first_line(error)}") from error
+        nodes, warnings = _watched(network, given, dtype, device, values)
     if not nodes:
         raise ValueError("no output of the network depends on the image: does its forward use its argument?")
-    return Fields("value-aware" if values else "structural", shape[2:], nodes, warnings)
+    return Fields("value-aware" if values else "structural", (shape[2], shape[3]), nodes, warnings)
+
+
+def _watched(
+    network: nn.Module, image: Tensor, dtype: torch.dtype, device: torch.device, values: bool
+) -> tuple[dict[str, tuple[str, Node]], list[str]]:
+    """Watch one run: structural on shapes alone, and with real numbers where the network asks for some."""
+    size = " x ".join(str(s) for s in image.shape[1:])
+    why = ""
+    if not values:
+        try:
+            return _run(network, image, dtype, device, values=False, fake=True)
+        except Exception as error:  # it asks for values, or does not take the image, which a real run will tell
+            why = _first_line(error)
+            if device.type == "meta":
+                raise ValueError(f"the network does not take an image of {size} on the meta device: {why}") from error
+    try:
+        nodes, warnings = _run(network, image, dtype, device, values=values, fake=False)
+    except Exception as error:
+        raise ValueError(f"the network does not take an image of {size}: {_first_line(error)}") from error
+    if not values and not warnings:
+        warnings = [f"the network does not run on shapes alone ({why}): masks that its code makes count as open"]
+    return nodes, warnings
 
 
 def _run(

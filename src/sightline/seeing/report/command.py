@@ -6,8 +6,10 @@ Writes `report.html` (one self-contained file), `numbers.json` (what the page sa
 Left out: several networks on one page.
 """
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 from tyro.conf import Positional
@@ -49,14 +51,14 @@ class See:
     """Whether the model may come from outside of sightline, which runs its code."""
 
 
-def run(settings: See) -> None:
-    """Write the page and say where it is.
+def run(settings: See, names: Mapping[str, Any] | None = None) -> None:
+    """Write the page and say where it is. `names` are the built-in ones, each with its object and arguments.
 
     Raises:
         ValueError: the model, the image, the size or the layer is wrong; the sentence says how.
         OSError: a file is not there or cannot be written.
     """
-    named = load_model(settings.model, trust=settings.trust)
+    named = load_model(settings.model, names or {}, trust=settings.trust)
     size = settings.size or named.size or SIZE
     photo = sample_photo(size) if settings.image is None else read_photo(settings.image, size)
     page = see(

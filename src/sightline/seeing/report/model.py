@@ -11,12 +11,14 @@ Left out: short names; the command knows them.
 """
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from torch import nn
 
+from sightline.ops.arguments import choose
 from sightline.run.checkpoint import has_checkpoint, load_weights, read_state
 from sightline.run.config import CONFIG, read_config, rebuild, resolve
 
@@ -39,19 +41,23 @@ class Named:
     """Whether the weights are a run's."""
 
 
-def load_model(named: str, *, trust: bool = False) -> Named:
-    """The network that a text names.
+def load_model(named: str, names: Mapping[str, Any] | None = None, *, trust: bool = False) -> Named:
+    """The network that a text names; `names` are built-in ones, each with its object and arguments.
 
     Raises:
         ValueError: there is none of that name, it is not trusted, or it is no network.
         FileNotFoundError: the folder holds no run.
     """
+    if names and named in names:
+        return replace(_built(names[named], trust), name=named)
     if named.lstrip().startswith("{"):
         return _built(_entry(named), trust)
     if Path(named).is_dir():
         return _from_run(Path(named), trust)
     if ":" in named:
         return _built({"object": named, "arguments": {}}, trust)
+    if names and "/" not in named:
+        choose("model", named, names)
     raise ValueError(
         f"'{named}' names no network: give package.module:factory, the folder of a run, or a built-in name"
     )
