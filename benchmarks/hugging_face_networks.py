@@ -85,7 +85,10 @@ def architectures() -> dict[str, tuple[int, Callable[[], nn.Module]]]:
         "Swin": usual("Swin", **swin),
         "Swin v2": usual("Swinv2", **swin),
         "Swin2SR": at(
-            16, "Swin2SRModel", "Swin2SRConfig", **{**swin, "depths": [2], "num_heads": [2], "image_size": 16}
+            16,
+            "Swin2SRModel",
+            "Swin2SRConfig",
+            **{**swin, "depths": [2], "num_heads": [2], "image_size": 16, "patch_size": 1},
         ),
         "Hiera": usual(
             "Hiera",
@@ -107,7 +110,7 @@ def architectures() -> dict[str, tuple[int, Callable[[], nn.Module]]]:
         "SegFormer": usual("Segformer", **heads, decoder_hidden_size=8),
         "PVT": usual("Pvt", **heads, image_size=SIDE),
         "PVT v2": usual("PvtV2", **heads, image_size=SIDE),
-        "CvT": usual("Cvt", embed_dim=[8, 8, 16], num_heads=[1, 1, 2], depth=[1, 1, 1]),
+        "CvT": usual("Cvt", embed_dim=[8, 8, 16], num_heads=[1, 1, 2], depth=[1, 2, 3]),
         "GLPN": usual("GLPN", **heads, decoder_hidden_size=8),
         "LeViT": usual(
             "Levit",

@@ -47,6 +47,8 @@ class Settings:
     """Drawings of all weights for all pixels, at several scales of weights and images."""
     more: int = 60
     """Further drawings for pixels still in excess: few paths lead from the rim of a field to its neuron."""
+    patience: int = 12
+    """Drawings in a row that show nothing new, after which no more are made."""
     batch: int = 128
     """Changed pixels at once."""
     only: tuple[str, ...] = ()
@@ -107,12 +109,14 @@ def truth(
     generator = torch.Generator().manual_seed(settings.seed)
     twin, side = copy.deepcopy(network), found.shape[-1]
     seen = torch.zeros(len(neurons), side * side, dtype=torch.bool)
+    idle = 0  # drawings in a row that showed nothing new
     for turn in range(settings.redraws + settings.more):
         asked = torch.arange(side * side)
         if turn >= settings.redraws:
             asked = (found.flatten(1) & ~seen).any(0).nonzero().flatten()
-        if not len(asked):
+        if not len(asked) or idle == settings.patience:
             break
+        known = int(seen.sum())
         weights, brightness = SCALES[turn % len(SCALES)]
         redraw_weights(twin, generator, scale=weights)
         image, other = (brightness * torch.rand(3, side, side, generator=generator).double() for _ in range(2))
@@ -126,6 +130,7 @@ def truth(
             for n, (old, new) in enumerate(zip(before, after, strict=True)):
                 differs = ((old != new) & ~(old.isnan() & new.isnan())).any(1)
                 seen[n, pixels] |= differs[: len(pixels)]
+        idle = idle + 1 if int(seen.sum()) == known else 0
     return seen.unflatten(1, (side, side))
 
 
