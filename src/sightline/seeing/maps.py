@@ -24,6 +24,7 @@ class Layout:
     kind: str  # "map", "channels last", "tokens" or "vector"
     grid: tuple[int, int]  # positions along the image's height and width; (1, 1) for a vector
     prefix: int = 0  # tokens before the grid
+    items: int = 1  # entries of the first axis for each image: more where a map was cut into windows
 
     @property
     def axes(self) -> tuple[int, int]:
@@ -61,18 +62,22 @@ class Layout:
         elif self.kind == "tokens":
             marks[0, self.prefix + y * self.grid[1] + x] = True
         else:
-            marks[0] = True
+            marks[: self.items] = True
         return marks
 
 
-def layout(shape: Sequence[int], image: tuple[int, int], *, channels_last: bool | None = None) -> Layout:
-    """How an output of this shape lies over an image `(h, w)`.
+def layout(
+    shape: Sequence[int], image: tuple[int, int], *, batch: int | None = None, channels_last: bool | None = None
+) -> Layout:
+    """How an output of this shape lies over an image `(h, w)` of a batch of that many.
 
     Four axes are a map, `[b, c, y, x]` unless only `[b, y, x, c]` has the image's proportions, or `channels_last` says
     so. Three are tokens `[b, n, c]` where n, less a few prefix tokens, makes a grid of the image's proportions. All
-    else is a vector, one position.
+    else is a vector, one position, and so are windows that stand where images do, on the first axis.
     """
     sizes = tuple(shape)
+    if batch is not None and sizes and sizes[0] != batch and sizes[0] % batch == 0:
+        return Layout(sizes, "vector", (1, 1), items=sizes[0] // batch)
     if len(sizes) == 4:
         last = channels_last
         if last is None:

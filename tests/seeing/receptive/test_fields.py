@@ -106,3 +106,15 @@ def test_half_precision_and_batches() -> None:
     fields = receptive_fields(network, torch.rand(3, 3, 20, 20, generator=torch.Generator()))
     assert fields.set("", (2, 3)).sum() == 49
     assert fields.layers[""].shape == (3, 2, 7, 7)
+
+
+def test_windows_on_the_first_axis_are_one_whole() -> None:
+    class Windows(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            b, c, h, w = x.shape
+            return x.view(b, c, h // 4, 4, w // 4, 4).permute(0, 2, 4, 3, 5, 1).reshape(-1, 16, c)
+
+    fields = receptive_fields(Windows(), torch.zeros(2, 3, 8, 12))
+    assert fields.layers[""].grid == (1, 1)
+    assert fields.layers[""].clipped == (8, 12)
+    assert fields.set("", (0, 0)).all()

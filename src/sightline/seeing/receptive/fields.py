@@ -63,13 +63,18 @@ class Fields:
     """The receptive fields of one network for images of one size."""
 
     def __init__(
-        self, kind: str, image: tuple[int, int], nodes: dict[str, tuple[str, Node]], warnings: Sequence[str]
+        self,
+        kind: str,
+        image: tuple[int, int],
+        nodes: dict[str, tuple[str, Node]],
+        warnings: Sequence[str],
+        batch: int = 1,
     ) -> None:
         self.kind = kind  # "structural" or "value-aware"
         self.image = image
         self.warnings = tuple(warnings)
         self._nodes = {name: node for name, (_, node) in nodes.items()}
-        self.layers = {name: _describe(name, type_, node, image) for name, (type_, node) in nodes.items()}
+        self.layers = {name: _describe(name, type_, node, image, batch) for name, (type_, node) in nodes.items()}
 
     def layer(self, name: str) -> LayerField:
         """One layer's field.
@@ -144,7 +149,7 @@ def receptive_fields(
         nodes, warnings = _watched(network, given, dtype, device, values)
     if not nodes:
         raise ValueError("no output of the network depends on the image: does its forward use its argument?")
-    return Fields("value-aware" if values else "structural", (shape[2], shape[3]), nodes, warnings)
+    return Fields("value-aware" if values else "structural", (shape[2], shape[3]), nodes, warnings, shape[0])
 
 
 def _watched(
@@ -212,7 +217,8 @@ def _any_weights(network: nn.Module) -> dict[str, Tensor]:
             generator = torch.Generator().manual_seed(0)
             pools[kind] = (0.1 + torch.rand(size, generator=generator)).to(dtype=kind[0], device=kind[1])
         start = next(shifts)
-        state[name] = pools[kind][start : start + parameter.numel()].view(parameter.shape)
+        window = pools[kind][start : start + parameter.numel()].view(parameter.shape)
+        state[name] = nn.Parameter(window, requires_grad=False)  # networks may ask whether it is one
     return state
 
 
@@ -284,12 +290,12 @@ def _without_fast_path() -> Iterator[None]:
         torch.backends.mha.set_fastpath_enabled(before)
 
 
-def _describe(name: str, type_: str, node: Node, image: tuple[int, int]) -> LayerField:
+def _describe(name: str, type_: str, node: Node, image: tuple[int, int], batch: int) -> LayerField:
     varies = [tuple(a for a in range(1, t.dim() - 1) if t.shape[a + 1] > 1) for t in (node.rows, node.columns)]
     last = None
     if len(node.shape) == 4 and any(varies):
         last = {1} <= {*varies[0], *varies[1]} <= {1, 2}
-    where = layout(node.shape, image, channels_last=last)
+    where = layout(node.shape, image, batch=batch, channels_last=last)
     size, stride, padding, clipped = [], [], [], []
     centre = (where.grid[0] // 2, where.grid[1] // 2)
     for axis, table in enumerate((node.rows, node.columns)):
@@ -327,7 +333,7 @@ def _stride(low: Int[Tensor, "n"], high: Int[Tensor, "n"]) -> float | None:
 
 def _on_grid(table: Int[Tensor, "4 ..."], where: Layout) -> Int[Tensor, "4 y x"]:
     """The hull of each position of the map: of all its channels, of batch item 0."""
-    table = table[:, :1]
+    table = table[:, : where.items]
     if where.kind == "map":
         return table[:, 0].amin(1).expand(4, *where.grid)
     if where.kind == "channels last":
