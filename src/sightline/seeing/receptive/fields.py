@@ -208,7 +208,7 @@ def _any_weights(network: nn.Module) -> dict[str, Tensor]:
     """
     named = {n: p for n, p in network.named_parameters() if p.is_floating_point() or p.is_complex()}
     pools: dict[tuple[torch.dtype, torch.device], Tensor] = {}
-    state = {}
+    state: dict[str, Tensor] = {}
     shifts = itertools.cycle(range(0, SHIFTS, 7))
     for name, parameter in named.items():
         kind = (parameter.dtype, parameter.device)
