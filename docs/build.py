@@ -14,6 +14,7 @@ from pathlib import Path
 from sightline.studies import convolution_free_page, field_picture, memory_page
 from sightline.studies.page import Table, markdown
 from sightline.studies.positions import page as positions_page
+from sightline.studies.receptive_field import page as receptive_field_page
 from sightline.studies.recurrence import page as recurrence_page
 
 ROOT = Path(__file__).parent.parent
@@ -109,6 +110,9 @@ WRITTEN = {  # page, what stands between `<!-- what: make docs -->` and `<!-- en
     ),
     ("docs/study-memory.md", "numbers"): lambda: study("memory", memory_page.tables_of, 0),
     ("docs/study-positions.md", "numbers"): lambda: study("positions", positions_page.tables_of, 0, 1),
+    ("docs/study-receptive-field.md", "numbers"): lambda: study(
+        "receptive-field", receptive_field_page.tables_of, 0, 1, 2, 3
+    ),
     ("docs/study-recurrence.md", "numbers"): lambda: study("recurrence", recurrence_page.tables_of, 0, 1),
 }
 

@@ -16,6 +16,7 @@ from torch import Tensor
 from sightline.studies import page
 from sightline.studies.page import Section, Table
 from sightline.studies.receptive_field import charts, pictures
+from sightline.studies.receptive_field.first_layer import MOST_SPARSE
 from sightline.studies.receptive_field.repairs import DEEP, DILATED, EVEN, HOLES, NAMES, PLAIN, POOLED, STRIDED, Sight
 
 Row = Mapping[str, Any]
@@ -259,7 +260,8 @@ def kernel_section(out: Path, results: Row, shown: Shown) -> Section:
         "scikit-learn's two photographs, without labels; beside them the noise that every task began with. One common "
         "scale: each set's weights are divided by their deviation, grey is zero, full colour is "
         f"{FULL_COLOUR:g} deviations. Oriented: 1 if all of a kernel's power runs in one direction, 0 if in all alike; "
-        "the median. A kernel opposes colours where it is one shape in one colour against its complement.",
+        "the median. A kernel opposes colours where it is one shape in one colour against its complement. "
+        f"The pictures are of the first seed, the numbers means over all; 'sparse' takes {MOST_SPARSE} steps at most.",
         page.side_by_side(figures),
     )
 
