@@ -13,8 +13,6 @@ from jaxtyping import Bool
 from torch import Tensor
 
 from sightline.seeing.receptive.relations import (
-    ABSENT,
-    NO_SOURCE,
     Cross,
     Every,
     Keep,
@@ -29,9 +27,8 @@ from sightline.seeing.receptive.relations import (
     Taps,
     Whole,
     Windows,
-    collapsed,
-    reshaped,
 )
+from sightline.seeing.receptive.tables import ABSENT, NO_SOURCE, collapsed, reshaped
 
 Place = tuple[int, ...]
 

@@ -29,8 +29,8 @@ from torch.utils._pytree import tree_flatten
 
 from sightline.seeing.maps import Layout, layout
 from sightline.seeing.receptive.nodes import Node, image_node, walk_back
-from sightline.seeing.receptive.relations import NOTHING
 from sightline.seeing.receptive.rules import rule_of
+from sightline.seeing.receptive.tables import NOTHING
 from sightline.seeing.receptive.watch import Watcher
 
 SHIFTS = 4099  # how far apart the windows of the pool of any weights may start

@@ -15,7 +15,8 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-from sightline.seeing.receptive.relations import ABSENT, MASKED, NOTHING, ZERO, Relation, collapsed
+from sightline.seeing.receptive.relations import Relation
+from sightline.seeing.receptive.tables import ABSENT, MASKED, NOTHING, ZERO, collapsed
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,14 +11,9 @@ So each operation is described once, and the two answers cannot disagree by a sl
 right (-1 is the last), because tables carry one more axis on the left than masks do; an axis of size 1 stands for any
 size along which nothing changes, so a convolutional network costs vectors, not maps.
 
-Tables are int64 `[4, *shape]`: lowest and negated highest coordinate, first clipped to the image, then *unclipped*,
-with the coordinates that padding would have if the image went on. Numbers from `NOTHING` on say that an element depends
-on no pixel, and what is known of the constant that it is.
-
 Left out: how much an element counts. A relation says *whether* it can.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol, runtime_checkable
 
@@ -26,11 +21,7 @@ import torch
 from jaxtyping import Bool, Int
 from torch import Tensor
 
-NOTHING = 1 << 40  # depends on no pixel; every number below is a coordinate
-MASKED = NOTHING + 1  # nor does it count in a softmax: it is -inf, or the lowest number there is
-ZERO = NOTHING + 2  # nor does anything that is multiplied by it
-ABSENT = NOTHING + 3  # no element at all: what a minimum starts from
-NO_SOURCE = -(1 << 40)  # a tap that meets nothing, not even padding: between the inputs of a transposed convolution
+from sightline.seeing.receptive.tables import ABSENT, NO_SOURCE, NOTHING, any_over, count, reshaped
 
 
 @runtime_checkable
@@ -194,7 +185,7 @@ class Pick:
     def sources(self, marked: Bool[Tensor, "..."]) -> Bool[Tensor, "..."]:
         """The elements that a marked output element picked."""
         chosen = self.index[marked.expand(self.index.shape) & (self.index >= 0)]
-        found = torch.zeros(_count(self.shape), dtype=torch.bool)
+        found = torch.zeros(count(self.shape), dtype=torch.bool)
         found[chosen] = True
         return found.reshape(self.shape)
 
@@ -210,7 +201,7 @@ class Spread:
         """The lowest of the elements that went there."""
         flat = table.expand(4, *self.index.shape).reshape(4, -1)
         goes = (self.index >= 0).flatten()
-        found = torch.full((4, _count(self.out)), ABSENT)
+        found = torch.full((4, count(self.out)), ABSENT)
         target = self.index.flatten()[goes].expand(4, -1)
         return found.scatter_reduce(1, target, flat[:, goes], "amin").reshape(4, *self.out)
 
@@ -350,55 +341,3 @@ class Cross:
     def sources(self, marked: Bool[Tensor, "..."]) -> Bool[Tensor, "..."]:
         """The rows and columns of the marked positions."""
         return marked.any(-1, keepdim=True) | marked.any(-2, keepdim=True)
-
-
-def any_over(marked: Bool[Tensor, "..."], axes: Sequence[int]) -> Bool[Tensor, "..."]:
-    """True where any along the axes is, which stay with size 1."""
-    for axis in axes:
-        if marked.shape[axis] > 1:
-            marked = marked.any(axis, keepdim=True)
-    return marked
-
-
-def reshaped(x: Tensor, shape: Sequence[int], out: Sequence[int]) -> Tensor:
-    """`x`, which stands for `shape` with size 1 where nothing changes, under the shape `out`; 1 where it can be."""
-    given: list[int] = list(shape)
-    wanted: list[int] = list(out)
-    expanded, small = [], []
-    i = j = 0
-    while i < len(given) or j < len(wanted):  # the shortest runs of axes with equal products
-        a, b = [i], [j]
-        left = given[i] if i < len(given) else 1
-        right = wanted[j] if j < len(wanted) else 1
-        i, j = i + 1, j + 1
-        while left != right:
-            if left < right:
-                left *= given[i]
-                a.append(i)
-                i += 1
-            else:
-                right *= wanted[j]
-                b.append(j)
-                j += 1
-        mine = [k for k in a if k < len(given)]
-        uniform = all(x.shape[k] == 1 for k in mine)
-        expanded += [1 if uniform else given[k] for k in mine]
-        small += [1 if uniform else wanted[k] for k in b if k < len(wanted)]
-    return x.expand(expanded).reshape(small)
-
-
-def collapsed(table: Int[Tensor, "4 ..."]) -> Int[Tensor, "4 ..."]:
-    """The same table with size 1 along every axis where nothing changes."""
-    for axis in range(1, table.dim()):
-        if table.shape[axis] > 1:
-            first = table.narrow(axis, 0, 1)
-            if table.stride(axis) == 0 or bool((first == table).all()):
-                table = first
-    return table
-
-
-def _count(shape: Sequence[int]) -> int:
-    count = 1
-    for size in shape:
-        count *= size
-    return count

@@ -12,9 +12,6 @@ from torch import Tensor
 
 from sightline.seeing.receptive.call import Call, Rule, Source, known
 from sightline.seeing.receptive.relations import (
-    MASKED,
-    NOTHING,
-    ZERO,
     Cross,
     Every,
     Full,
@@ -27,6 +24,7 @@ from sightline.seeing.receptive.relations import (
     Whole,
     Windows,
 )
+from sightline.seeing.receptive.tables import MASKED, NOTHING, ZERO
 
 
 def elementwise(call: Call) -> list[list[Source]]:

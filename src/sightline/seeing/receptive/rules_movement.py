@@ -14,9 +14,6 @@ from torch.utils._pytree import tree_map
 
 from sightline.seeing.receptive.call import Call, Rule, Source, known
 from sightline.seeing.receptive.relations import (
-    MASKED,
-    NO_SOURCE,
-    ZERO,
     Every,
     Keep,
     Permute,
@@ -28,6 +25,7 @@ from sightline.seeing.receptive.relations import (
     Whole,
     Windows,
 )
+from sightline.seeing.receptive.tables import MASKED, NO_SOURCE, ZERO
 
 
 def identity(call: Call) -> list[list[Source]]:

@@ -14,16 +14,8 @@ from jaxtyping import Int
 from torch import Tensor
 
 from sightline.seeing.receptive.call import Call, Rule, Source, known
-from sightline.seeing.receptive.relations import (
-    NO_SOURCE,
-    Every,
-    Relation,
-    Reshape,
-    Same,
-    Step,
-    Taps,
-    Windows,
-)
+from sightline.seeing.receptive.relations import Every, Relation, Reshape, Same, Step, Taps, Windows
+from sightline.seeing.receptive.tables import NO_SOURCE
 
 
 def convolution(call: Call) -> list[list[Source]]:
