@@ -118,3 +118,13 @@ def test_windows_on_the_first_axis_are_one_whole() -> None:
     assert fields.layers[""].grid == (1, 1)
     assert fields.layers[""].clipped == (8, 12)
     assert fields.set("", (0, 0)).all()
+
+
+def test_a_row_repeated_down_the_map_is_still_a_row() -> None:
+    class Repeats(nn.Module):
+        def forward(self, x: Tensor) -> Tensor:
+            return x.mean(2, keepdim=True).repeat(1, 2, x.shape[2], 3)
+
+    fields = receptive_fields(Repeats(), (5, 4))
+    seen = fields.set("", (3, 6))
+    assert seen.nonzero().tolist() == [[y, 2] for y in range(5)]

@@ -122,10 +122,12 @@ def repeat(call: Call) -> list[list[Source]]:
     x, out = call["self"], call.outputs[0]
     shape = (*[1] * (out.dim() - x.dim()), *x.shape)
     steps: list[Any] = [Reshape(tuple(x.shape), shape)]
+    now = list(shape)
     for axis, times in zip(range(-out.dim(), 0), call["repeats"], strict=True):
         if times > 1 and shape[axis] > 1:
             steps.append(Windows(axis, torch.arange(shape[axis]).repeat(times)[:, None], shape[axis]))
-    return [[(x, tuple(steps))]]
+            now[axis] *= times
+    return [[(x, (*steps, Same(tuple(now), tuple(out.shape))))]]
 
 
 def choose(call: Call) -> list[list[Source]] | None:
