@@ -1,0 +1,1 @@
+"""Acting: rollouts, returns, losses and the agents that learn by policy gradients."""
