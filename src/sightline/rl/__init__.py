@@ -1,1 +1,1 @@
-"""Acting: rollouts, returns, losses and the agents that learn by policy gradients."""
+"""Acting: what agents are made of. Action distributions, returns, losses and rollouts; the agents are still to come."""
