@@ -114,7 +114,7 @@ def without(case: dict[str, Tensor], *names: str) -> dict[str, Any]:
     return {name: rows for name, rows in case.items() if name not in names}
 
 
-def close(found: Tensor, expected: list[list[float]]) -> None:
+def assert_equals_loop(found: Tensor, expected: list[list[float]]) -> None:
     torch.testing.assert_close(found, torch.tensor(expected, dtype=found.dtype), rtol=1e-12, atol=1e-12)
 
 
@@ -124,12 +124,12 @@ def close(found: Tensor, expected: list[list[float]]) -> None:
 def test_all_returns_equal_loops_over_episodes(shape, invalid, seed):
     case = random_case(*shape, seed=seed, invalid=invalid)
     for gamma, lambda_ in [(0.9, 0.8), (1.0, 1.0), (0.99, 0.0), (0.0, 0.5)]:
-        close(gae(**case, gamma=gamma, lambda_=lambda_), gae_by_hand(case, gamma, lambda_))
+        assert_equals_loop(gae(**case, gamma=gamma, lambda_=lambda_), gae_by_hand(case, gamma, lambda_))
         given = without(case, "values")
-        close(lambda_returns(**given, gamma=gamma, lambda_=lambda_), lambda_by_hand(case, gamma, lambda_))
-        close(discounted_returns(**given, gamma=gamma), n_step_by_hand(case, gamma, shape[0]))
+        assert_equals_loop(lambda_returns(**given, gamma=gamma, lambda_=lambda_), lambda_by_hand(case, gamma, lambda_))
+        assert_equals_loop(discounted_returns(**given, gamma=gamma), n_step_by_hand(case, gamma, shape[0]))
         for n in (1, 2, 3, 5, 100):
-            close(n_step_returns(**given, gamma=gamma, steps=n), n_step_by_hand(case, gamma, n))
+            assert_equals_loop(n_step_returns(**given, gamma=gamma, steps=n), n_step_by_hand(case, gamma, n))
 
 
 def test_a_table_worked_by_hand():
@@ -163,10 +163,10 @@ def test_where_a_row_terminated_and_was_truncated_it_terminated():
 def test_an_episode_that_ends_at_the_first_or_the_last_row(row, name):
     case = random_case(7, 2, ends=0.0)
     case[name][row] = True
-    close(gae(**case, gamma=0.9, lambda_=0.7), gae_by_hand(case, 0.9, 0.7))
+    assert_equals_loop(gae(**case, gamma=0.9, lambda_=0.7), gae_by_hand(case, 0.9, 0.7))
     given = without(case, "values")
-    close(lambda_returns(**given, gamma=0.9, lambda_=0.7), lambda_by_hand(case, 0.9, 0.7))
-    close(n_step_returns(**given, gamma=0.9, steps=3), n_step_by_hand(case, 0.9, 3))
+    assert_equals_loop(lambda_returns(**given, gamma=0.9, lambda_=0.7), lambda_by_hand(case, 0.9, 0.7))
+    assert_equals_loop(n_step_returns(**given, gamma=0.9, steps=3), n_step_by_hand(case, 0.9, 3))
 
 
 def test_closed_identities():

@@ -1,5 +1,6 @@
 """What the page says is what the functions measure; one part may fail, and bad input is one sentence."""
 
+import importlib.util
 import json
 import math
 
@@ -260,3 +261,17 @@ def test_features_of_a_folder_are_drawn(tmp_path):
     page = see(convolutions(), sample_photo((16, 16)), tmp_path / "out", images=folder)
     assert (tmp_path / "out" / "features.png").stat().st_size > 1000
     assert "Channels of 4" in page.read_text()
+
+
+@pytest.mark.skipif(importlib.util.find_spec("transformers") is None, reason="transformers is not installed")
+def test_an_unmodified_network_of_hugging_face_gets_the_whole_page(tmp_path):
+    from transformers import ViTConfig, ViTModel
+
+    sizes = {"hidden_size": 8, "num_hidden_layers": 1, "num_attention_heads": 2, "intermediate_size": 16}
+    network = ViTModel(ViTConfig(**sizes, image_size=32, patch_size=8), add_pooling_layer=False)
+    page = see(network, sample_photo((32, 32)), tmp_path, neurons=2)
+    numbers = json.loads((tmp_path / "numbers.json").read_text())
+    assert page.exists()
+    assert numbers["distances"], "its attention heads were not measured"
+    assert {one["name"] for one in numbers["layers"]} >= {"embeddings.patch_embeddings.projection", "layernorm"}
+    assert not any(one["dense"] for one in numbers["layers"])

@@ -14,6 +14,8 @@ from typing import Any
 import numpy as np
 from jaxtyping import Bool, Float, Float64, Int
 
+from sightline.rl.transitions import check_followed
+
 
 @dataclass(frozen=True)
 class Episodes:
@@ -56,11 +58,7 @@ class EpisodeCounter:
         Raises:
             ValueError: another number of environments than before.
         """
-        if reward.shape[1:] != self._total.shape:
-            raise ValueError(
-                f"the counter follows {len(self._total)} environments, the rewards are of {list(reward.shape)}: give "
-                "[t, b] of the same environments every time"
-            )
+        check_followed("the counter", len(self._total), reward)
         reward = np.where(valid, reward, 0.0)  # float64 from here on
         ended = (terminated | truncated) & valid
         total, length = [], []

@@ -14,6 +14,7 @@ from gymnasium import spaces
 from jaxtyping import Bool, Float, Float32, Float64
 
 from sightline.rl.moments import Moments, load_moments, merge, merge_processes, moments, no_moments
+from sightline.rl.transitions import check_followed
 from sightline.rl.trees import Arrays, empty_arrays, map_arrays, named_arrays
 
 SMALL = 1e-8  # added to a variance, as OpenAI's baselines do
@@ -121,11 +122,7 @@ class RewardScaler:
         Raises:
             ValueError: another number of environments than before.
         """
-        if reward.shape[1:] != self._carried.shape:
-            raise ValueError(
-                f"the scaler follows {len(self._carried)} environments, the rewards are of {list(reward.shape)}: give "
-                "[t, b] of the same environments every time"
-            )
+        check_followed("the scaler", len(self._carried), reward)
         keep = np.where(terminated | truncated, 0.0, self.gamma)
         returns = np.array(reward, np.float64)
         for row, kept, counts in zip(returns, keep, valid, strict=True):

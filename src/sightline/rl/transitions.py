@@ -72,6 +72,19 @@ def split_bootstrap(
     return bootstrap[-environments:], truncated, final
 
 
+def check_followed(who: str, followed: int, reward: Float[np.ndarray, "t b"]) -> None:
+    """Say in one sentence that a rollout is of other environments than `who` has followed so far.
+
+    Raises:
+        ValueError: the number of environments differs.
+    """
+    if reward.shape[1:] != (followed,):
+        raise ValueError(
+            f"{who} follows {followed} environments, the rewards are of {list(reward.shape)}: give [t, b] of the same "
+            "environments every time"
+        )
+
+
 def _cut_off(rollout: Rollout) -> Bool[np.ndarray, " n"]:
     """Which of the episodes that ended were truncated and did not terminate."""
     return ~rollout.terminated[rollout.final_step, rollout.final_environment]

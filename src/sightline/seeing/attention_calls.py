@@ -36,6 +36,7 @@ from sightline.layers.non_local import NonLocal
 from sightline.seeing.attention_places import MAP_MAKERS, Ground, Place
 from sightline.seeing.attention_rows import Scores, Table, from_multi_head, from_scaled_dot_product, from_table
 from sightline.seeing.attention_rows import heads_of_groups as as_heads
+from sightline.seeing.running import evaluated
 
 
 @dataclasses.dataclass(frozen=True)
@@ -98,7 +99,6 @@ def watch_attention(
         )
     watch = _Watch(Ground((image.shape[2], image.shape[3]), prefix), see)
     asked = _attention_layers(network)
-    modes = {module: module.training for module in network.modules()}
     devices = sorted({p.device.index or 0 for p in network.parameters() if p.device.type == "cuda"})
     handles: list[Any] = []
     try:
@@ -109,14 +109,11 @@ def watch_attention(
             leave = functools.partial(watch.leave, module in asked)
             handles.append(module.register_forward_pre_hook(enter, prepend=True, with_kwargs=True))
             handles.append(module.register_forward_hook(leave, with_kwargs=True, always_call=True))
-        network.eval()
-        with torch.random.fork_rng(devices), torch.no_grad(), watch:
+        with evaluated(network), torch.random.fork_rng(devices), torch.no_grad(), watch:
             network(image[:1])
     finally:
         for handle in handles:
             handle.remove()
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def _attention_layers(network: nn.Module) -> set[nn.Module]:

@@ -16,10 +16,10 @@ from sightline.seeing.maps import as_map, layout
 
 
 @contextmanager
-def evaluated(network: nn.Module) -> Iterator[None]:
-    """The network in evaluation mode; afterwards every module is in the mode it was in."""
+def evaluated(network: nn.Module, training: bool = False) -> Iterator[None]:
+    """The network in evaluation mode, or in training mode; afterwards every module is in the mode it was in."""
     before = [(module, module.training) for module in network.modules()]
-    network.eval()
+    network.train(training)
     try:
         yield
     finally:

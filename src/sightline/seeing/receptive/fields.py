@@ -32,6 +32,7 @@ from sightline.seeing.receptive.nodes import Node, image_node, walk_back
 from sightline.seeing.receptive.rules import rule_of
 from sightline.seeing.receptive.tables import NOTHING
 from sightline.seeing.receptive.watch import Watcher
+from sightline.seeing.running import evaluated
 
 SHIFTS = 4099  # how far apart the windows of the pool of any weights may start
 
@@ -145,7 +146,7 @@ def receptive_fields(
         raise ValueError(f"a value-aware field needs {lacks}: give real ones, or ask for the structural field")
     if given is None:
         given = torch.rand(shape, generator=torch.Generator().manual_seed(0)).to(dtype)
-    with _left_as_found(network, training):
+    with evaluated(network, training), _statistics_kept(network, training):
         nodes, warnings = _watched(network, given, dtype, device, values)
     if not nodes:
         raise ValueError("no output of the network depends on the image: does its forward use its argument?")
@@ -264,16 +265,12 @@ def _tensors(output: Any) -> list[Tensor]:
 
 
 @contextmanager
-def _left_as_found(network: nn.Module, training: bool) -> Iterator[None]:
-    """The mode that was asked for while watching; modes and running statistics as they were afterwards."""
-    modes = [(m, m.training) for m in network.modules()]
+def _statistics_kept(network: nn.Module, training: bool) -> Iterator[None]:
+    """What norms count in training is as it was afterwards."""
     statistics = {n: b.clone() for n, b in network.named_buffers()} if training else {}
     try:
-        network.train(training)
         yield
     finally:
-        for module, mode in modes:
-            module.training = mode
         for name, buffer in network.named_buffers():
             if name in statistics:
                 buffer.data.copy_(statistics[name])
