@@ -5,8 +5,9 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sightline.layers.modes import evaluated
 from sightline.seeing.deconvnet import ReluRule, deconvnet, strongest
-from sightline.seeing.running import evaluated, output_of, runs_of
+from sightline.seeing.running import output_of, runs_of
 
 EXACT = {"rtol": 0, "atol": 1e-12}
 

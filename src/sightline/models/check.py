@@ -8,6 +8,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from sightline.layers.modes import evaluated
+
 SIZES = ((64, 64), (64, 96), (97, 65))
 
 
@@ -33,13 +35,8 @@ def check_encoder(
         number = getattr(encoder, name, None)
         if not isinstance(number, int) or number < 1:
             raise TypeError(f"an encoder says its .{name} as a positive whole number, this one says {number!r}")
-    modes = {module: module.training for module in encoder.modules()}
-    encoder.eval()
-    try:
+    with evaluated(encoder):
         served = [_check_size(encoder, image_channels, size, tolerance) for size in sizes]
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
     if not any(served):
         raise ValueError(f"the encoder refuses every size tried, {', '.join(_says(s) for s in sizes)}: give sizes=")
 

@@ -15,6 +15,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sightline.layers.modes import evaluated
+
 
 @runtime_checkable
 class Encoder(Protocol):
@@ -55,20 +57,14 @@ def map_widths(encoder: nn.Module, image_channels: int = 3) -> list[int]:
     """
     like = next((p for p in encoder.parameters() if p.is_floating_point()), torch.zeros(()))
     side = getattr(encoder, "stride", 1)
-    modes = {module: module.training for module in encoder.modules()}
-    encoder.eval()
     refused: ValueError | None = None
-    try:
-        with torch.no_grad():
-            for pixels in (side, 64, 2 * side, 224):
-                image = torch.zeros(1, image_channels, pixels, pixels, dtype=like.dtype, device=like.device)
-                try:
-                    return [one.shape[1] for one in maps_of(encoder, image)]  # type: ignore[arg-type]
-                except ValueError as error:
-                    refused = error
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
+    with evaluated(encoder), torch.no_grad():
+        for pixels in (side, 64, 2 * side, 224):
+            image = torch.zeros(1, image_channels, pixels, pixels, dtype=like.dtype, device=like.device)
+            try:
+                return [one.shape[1] for one in maps_of(encoder, image)]  # type: ignore[arg-type]
+            except ValueError as error:
+                refused = error
     raise ValueError(f"the encoder takes none of the images tried: {refused}") from refused
 
 

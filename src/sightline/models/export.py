@@ -27,7 +27,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from sightline.models.trace import AXES, Shape, Sizes, Traced, evaluating, first_line, title, trace
+from sightline.layers.modes import evaluated
+from sightline.models.trace import AXES, Shape, Sizes, Traced, first_line, title, trace
 from sightline.run.files import said
 
 NOTHING: Mapping[str, str] = MappingProxyType({})
@@ -178,7 +179,11 @@ def _write(
     """Save, open again, compare; the file takes its name only then."""
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder, evaluating(network):
+        with (
+            tempfile.TemporaryDirectory(prefix=f".{file.name}.", dir=file.parent) as folder,
+            evaluated(network),
+            torch.no_grad(),
+        ):
             new = Path(folder) / file.name
             save(new)
             answer = load(new)

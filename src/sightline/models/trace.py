@@ -6,9 +6,8 @@ with are chosen so that height, width, batch and the size that was traced are al
 Left out: networks with several inputs or outputs, and graphs for one size alone.
 """
 
-import contextlib
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -16,6 +15,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.export import Dim, ExportedProgram
+
+from sightline.layers.modes import evaluated
 
 AXES = {0: "batch", 2: "height", 3: "width"}  # of an image, those that are free
 LARGEST_STEP = 64  # pixels by which sizes are tried: no patch is larger
@@ -94,7 +95,7 @@ def trace(network: nn.Module, size: tuple[int, int], image_channels: int) -> Tra
     Raises:
         ValueError: the network does not serve that size, or cannot be traced for sizes that vary.
     """
-    with evaluating(network):
+    with evaluated(network), torch.no_grad():
         step = _step(network, size, image_channels)
         first, *others = _shapes(size, step)
         free = (dict.fromkeys(AXES, Dim.AUTO),)
@@ -121,19 +122,6 @@ def trace(network: nn.Module, size: tuple[int, int], image_channels: int) -> Tra
 
 def _says(shape: Shape) -> str:
     return " x ".join(map(str, shape))
-
-
-@contextlib.contextmanager
-def evaluating(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode and no gradients, for a while."""
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
-    try:
-        with torch.no_grad():
-            yield
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
 
 
 def title(network: nn.Module) -> str:

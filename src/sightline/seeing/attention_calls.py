@@ -31,12 +31,12 @@ from torch.utils.weak import WeakTensorKeyDictionary
 
 from sightline.layers.attention import AttentionLayer
 from sightline.layers.criss_cross import CrissCross
+from sightline.layers.modes import evaluated
 from sightline.layers.multi_head import MultiHeadAttention
 from sightline.layers.non_local import NonLocal
 from sightline.seeing.attention_places import MAP_MAKERS, Ground, Place
 from sightline.seeing.attention_rows import Scores, Table, from_multi_head, from_scaled_dot_product, from_table
 from sightline.seeing.attention_rows import heads_of_groups as as_heads
-from sightline.seeing.running import evaluated
 
 
 @dataclasses.dataclass(frozen=True)

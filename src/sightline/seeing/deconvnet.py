@@ -25,7 +25,8 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from sightline.seeing.running import check_unit, evaluated, responses_of
+from sightline.layers.modes import evaluated
+from sightline.seeing.running import check_unit, responses_of
 
 Rule = Literal["deconvnet", "guided", "redirected", "gradient"]
 Prepare = Callable[[Tensor], Tensor]  # what a network wants done to an image in [0, 1] first, such as normalising it

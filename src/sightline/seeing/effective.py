@@ -29,10 +29,11 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
+from sightline.layers.modes import evaluated
 from sightline.ops.arguments import choose
 from sightline.seeing.maps import Layout, at, layout
 from sightline.seeing.reach import SCALES, redraw_weights
-from sightline.seeing.running import evaluated, output_of, runs_of
+from sightline.seeing.running import output_of, runs_of
 
 Protocol = Literal["absolute", "replknet"]
 Positions = Sequence[tuple[int, int]]

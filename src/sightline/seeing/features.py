@@ -20,9 +20,10 @@ from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sightline.layers.modes import evaluated
 from sightline.seeing.deconvnet import Prepare, deconvnet
 from sightline.seeing.optimised import optimised_input
-from sightline.seeing.running import check_unit, evaluated, responses_of
+from sightline.seeing.running import check_unit, responses_of
 from sightline.seeing.top_patches import Named, Patch, Sees, fields_of, fitted, run_name, top_patches
 
 Colours = UInt8[np.ndarray, "h w 3"]

@@ -27,7 +27,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 from torch.overrides import TorchFunctionMode
 
-from sightline.seeing.running import evaluated
+from sightline.layers.modes import evaluated
 
 PADDED = 128  # samples of the spectrum along each axis, at least; the peak is then found between them
 EMPTY = 1e-20  # of a filter's energy: less than that is rounding, not a wave

@@ -21,8 +21,9 @@ import torch
 from jaxtyping import Float
 from torch import Generator, Tensor, nn
 
+from sightline.layers.modes import evaluated
 from sightline.seeing.deconvnet import Prepare, ReluRule
-from sightline.seeing.running import check_unit, evaluated, responses_of, runs_of
+from sightline.seeing.running import check_unit, responses_of, runs_of
 
 # Axes of colour in natural images: brightness, red against blue, green against both (Ruderman, Cronin & Chiao, 1998,
 # https://doi.org/10.1364/JOSAA.15.002036), and how much scikit-learn's photographs vary along each.

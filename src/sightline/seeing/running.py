@@ -4,27 +4,15 @@ Left out: several layers at once; `receptive/fields.py` and `attention_calls.py`
 """
 
 import difflib
-from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sightline.layers.modes import evaluated
 from sightline.seeing.maps import as_map, layout
-
-
-@contextmanager
-def evaluated(network: nn.Module, training: bool = False) -> Iterator[None]:
-    """The network in evaluation mode, or in training mode; afterwards every module is in the mode it was in."""
-    before = [(module, module.training) for module in network.modules()]
-    network.train(training)
-    try:
-        yield
-    finally:
-        for module, training in before:
-            module.training = training
 
 
 class _Reached(BaseException):

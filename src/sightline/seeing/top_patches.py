@@ -28,10 +28,11 @@ from jaxtyping import Float
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from sightline.layers.modes import evaluated
 from sightline.seeing.deconvnet import Prepare
 from sightline.seeing.maps import as_map, layout
 from sightline.seeing.receptive import receptive_fields
-from sightline.seeing.running import check_unit, evaluated, output_of, runs_of
+from sightline.seeing.running import check_unit, output_of, runs_of
 
 Box = tuple[int, int, int, int]
 Named = tuple[str, Float[Tensor, "_ _ _"]]  # [c, h, w], of any size

@@ -27,12 +27,12 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_flatten
 
+from sightline.layers.modes import evaluated
 from sightline.seeing.maps import Layout, layout
 from sightline.seeing.receptive.nodes import Node, image_node, walk_back
 from sightline.seeing.receptive.rules import rule_of
 from sightline.seeing.receptive.tables import NOTHING
 from sightline.seeing.receptive.watch import Watcher
-from sightline.seeing.running import evaluated
 
 SHIFTS = 4099  # how far apart the windows of the pool of any weights may start
 

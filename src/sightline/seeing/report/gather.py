@@ -15,15 +15,17 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from sightline.layers.modes import evaluated
+from sightline.ops.arguments import choose
 from sightline.seeing.receptive import Fields, receptive_fields
 from sightline.seeing.report.contents import Layer, Missing, Neurons, Picture, Report
 from sightline.seeing.report.drawn import features_of, files_in, kernels_of
 from sightline.seeing.report.effect import Measured, measure
 from sightline.seeing.report.looking import distances_of, looks_of
-from sightline.seeing.report.parts import Start, attempt, evaluated, progress
+from sightline.seeing.report.parts import Start, attempt, progress
 from sightline.seeing.report.photo import Photo
 from sightline.seeing.report.sentences import TIMES
-from sightline.seeing.report.theory import choose_near, chosen_layer, main_layers, neurons_of, rows_of, steps_of
+from sightline.seeing.report.theory import chosen_layer, main_layers, neurons_of, rows_of, steps_of
 
 NO_MAP = "No layer's output lies over the image."
 
@@ -106,7 +108,7 @@ class _Theory:
 
 def _without_fields(network: nn.Module, why: Missing, asked: str | None) -> _Theory:
     if asked is not None:
-        choose_near("layer", asked, [name for name, _ in network.named_modules()])
+        choose("layer", asked, [name for name, _ in network.named_modules()])
     beside = Missing("Effective fields are shown beside theoretical ones, which are not known here.")
     cut = Missing("Features are cut to the theoretical field, which is not known here.")
     return _Theory(why, (), why, Measured(beside, why, ""), cut, ())

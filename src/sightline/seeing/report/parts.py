@@ -1,5 +1,4 @@
-"""How the parts of a report are made: each may fail for itself, all run in evaluation mode, and bars show how far they
-are.
+"""How the parts of a report are made: each may fail for itself, and bars show how far they are.
 
 Left out: the parts.
 """
@@ -7,8 +6,6 @@ Left out: the parts.
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import TypeVar
-
-from torch import nn
 
 from sightline.seeing.report.contents import Missing
 
@@ -24,18 +21,6 @@ def attempt(what: str, make: Callable[[], T]) -> T | Missing:
     except Exception as error:  # a network may raise anything, and the rest of the page is still wanted
         words = " ".join(str(error).split())[:400].rstrip(".") or type(error).__name__
         return Missing(f"{what} could not be made: {words}.")
-
-
-@contextmanager
-def evaluated(network: nn.Module) -> Iterator[None]:
-    """Evaluation mode within, each module's own mode afterwards."""
-    modes = [(module, module.training) for module in network.modules()]
-    network.eval()
-    try:
-        yield
-    finally:
-        for module, mode in modes:
-            module.training = mode
 
 
 @contextmanager

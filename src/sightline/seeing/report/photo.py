@@ -14,6 +14,8 @@ import torch
 from jaxtyping import Float, UInt8
 from torch import Tensor, nn
 
+from sightline.layers.modes import evaluated
+
 SIDES = (8, 16, 32, 64, 96, 128, 224, 256, 384, 518)  # tried, to say which size a network takes
 
 
@@ -116,14 +118,9 @@ def check_takes(network: nn.Module, image: Float[Tensor, "1 c h w"], name: str) 
 
 
 def _refusal(network: nn.Module, image: Tensor) -> str | None:
-    modes = {module: module.training for module in network.modules()}
-    network.eval()
     try:
-        with torch.no_grad():
+        with evaluated(network), torch.no_grad():
             network(image)
     except Exception as error:  # whatever the network raises is its way of saying no
         return " ".join(str(error).split())[:200] or type(error).__name__
-    finally:
-        for module, mode in modes.items():
-            module.training = mode
     return None

@@ -97,7 +97,7 @@ def chosen_layer(layers: Sequence[Layer], main: Sequence[str], asked: str | None
     """
     by_name = {one.name: one for one in layers}
     if asked is not None:
-        name = "" if asked == "output" and "output" not in by_name else choose_near("layer", asked, list(by_name))
+        name = "" if asked == "output" and "output" not in by_name else choose("layer", asked, list(by_name))
         if by_name[name].grid is None:
             raise ValueError(
                 f"the output of layer '{asked}' has shape {by_name[name].shape} and does not lie over the image:"
@@ -107,21 +107,6 @@ def chosen_layer(layers: Sequence[Layer], main: Sequence[str], asked: str | None
     if not main:
         raise ValueError("no layer's output lies over the image, so there is no neuron to point at")
     return main[-1]
-
-
-def choose_near(what: str, asked: str, options: Sequence[str]) -> str:
-    """As `choose`, without listing hundreds of names.
-
-    Raises:
-        ValueError: there is no such option; the sentence suggests the nearest.
-    """
-    try:
-        return choose(what, asked, options)
-    except ValueError as error:
-        sentence = str(error)
-        head, _, _ = sentence.partition("it is one of ")
-        few = ", ".join(one for one in options if one)[:300]
-        raise ValueError(sentence if len(options) <= 12 else f"{head}among them are {few} ...") from None
 
 
 def lattice(count: int, most: int) -> tuple[int, ...]:
