@@ -8,9 +8,9 @@ import pytest
 ROOT = pathlib.Path(__file__).parent.parent
 HOUSE = ROOT / "src" / "sightline"
 FLOORS = {
-    "run": 0, "ops": 0, "envs": 0,
-    "layers": 1, "planning": 1,
-    "models": 2,
+    "run": 0, "ops": 0,
+    "layers": 1, "envs": 1,
+    "models": 2, "planning": 2,
     "seeing": 3, "vision": 3, "rl": 3, "bench": 3,
     "studies": 4, "play": 4,
     "cli": 5, "__main__": 6,

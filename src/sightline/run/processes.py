@@ -141,6 +141,15 @@ def same_everywhere(value: Any) -> Any:
     return box[0]
 
 
+def gather(value: Any) -> list[Any]:
+    """What every process has, in the order of their ranks; numbers, texts, arrays and containers of them."""
+    if processes().count == 1:
+        return [value]
+    box: list[Any] = [None] * processes().count
+    dist.all_gather_object(box, value)
+    return box
+
+
 def by_the_first(work: Callable[[], Any]) -> Any:
     """Let the first process do something, and give all of them what comes of it.
 

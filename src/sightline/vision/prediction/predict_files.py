@@ -21,6 +21,7 @@ from tyro.conf import Positional
 from sightline.ops.arguments import choose
 from sightline.run.device import choose_device
 from sightline.run.files import said, write_whole
+from sightline.run.progress import counted
 from sightline.run.stop import stop_on_interrupt
 from sightline.vision.data.image_files import find_images
 from sightline.vision.data.reading import read_image
@@ -29,7 +30,6 @@ from sightline.vision.drawing.pictures import TILE, Tile, contact_sheet, png
 from sightline.vision.prediction.predict import OVERLAP
 from sightline.vision.prediction.predict_image import BEST, Answer, Ways, classify_image, segment_image
 from sightline.vision.prediction.runs import LoadedRun, load_run
-from sightline.vision.training.progress import counted
 
 SHOWN = 24  # images on a contact sheet
 

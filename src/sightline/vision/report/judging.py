@@ -14,6 +14,7 @@ import torch
 from jaxtyping import Float, Int, UInt8
 from torch import Tensor, nn
 
+from sightline.run.progress import counted
 from sightline.vision.augmentation.augment import normalise
 from sightline.vision.data.examples import Example, Examples
 from sightline.vision.measures.metrics import confusion_matrix, mean_iou
@@ -21,7 +22,6 @@ from sightline.vision.prediction.predict import class_probabilities, probabiliti
 from sightline.vision.prediction.predict_image import percent, prepared_to_classify
 from sightline.vision.prediction.runs import LoadedRun
 from sightline.vision.prediction.why import where_it_looks
-from sightline.vision.training.progress import counted
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
-from sightline.vision.training.progress import progress_words, time_words
+from sightline.run.progress import progress_words, time_words
 
 SHOWN = {"loss": ("loss", ".3f"), "mean_iou": ("mean IoU", ".3f"), "top1": ("accuracy", ".3f")}
 

@@ -2,8 +2,8 @@
 
 import pytest
 
-from sightline.vision.training import progress
-from sightline.vision.training.progress import counted, progress_words, time_words
+from sightline.run import progress
+from sightline.run.progress import counted, progress_words, time_words
 
 
 @pytest.mark.parametrize(
