@@ -60,6 +60,18 @@ def _study_receptive_field() -> tuple[type, Callable[[Any], None]]:
     return ReceptiveField, run
 
 
+def _study_policy_vs_value() -> tuple[type, Callable[[Any], None]]:
+    from sightline.studies.policy_vs_value.study import PolicyVsValue, run
+
+    return PolicyVsValue, run
+
+
+def _study_actor_critic() -> tuple[type, Callable[[Any], None]]:
+    from sightline.studies.actor_critic.study import ActorCritic, run
+
+    return ActorCritic, run
+
+
 def _see() -> tuple[type, Callable[[Any], None]]:
     from sightline.seeing.report.command import See, run
 
@@ -97,9 +109,49 @@ def _tensorboard() -> tuple[type, Callable[[Any], Any]]:
 
 
 def _export() -> tuple[type, Callable[[Any], Any]]:
+    from sightline.run.config import read_config
     from sightline.vision.prediction.export_run import Export, run
 
-    return Export, run
+    def leave(settings: Any) -> Any:
+        if read_config(settings.run).get("kind") != "act":
+            return run(settings)
+        from sightline.rl.runs.export import export_agent
+
+        if settings.format != "onnx" or settings.normalise or settings.size is not None:
+            raise ValueError(
+                f"the run in {settings.run} is an agent's, which leaves as ONNX with its normalisation and for its own "
+                "observations: leave out --format, --normalise and --size"
+            )
+        return export_agent(settings.run, settings.out, trust=settings.trust)
+
+    return Export, leave
+
+
+def _play() -> tuple[type, Callable[[Any], Any]]:
+    from sightline.play.command import Play, run
+
+    return Play, run
+
+
+def _act_reinforce() -> tuple[type, Callable[[Any], Any]]:
+    from sightline.rl.runs.act import run_agent
+    from sightline.rl.runs.settings import ActReinforce
+
+    return ActReinforce, run_agent
+
+
+def _act_a2c() -> tuple[type, Callable[[Any], Any]]:
+    from sightline.rl.runs.act import run_agent
+    from sightline.rl.runs.settings import ActA2C
+
+    return ActA2C, run_agent
+
+
+def _act_ppo() -> tuple[type, Callable[[Any], Any]]:
+    from sightline.rl.runs.act import run_agent
+    from sightline.rl.runs.settings import ActPPO
+
+    return ActPPO, run_agent
 
 
 def _bench_ops() -> tuple[type, Callable[[Any], None]]:
@@ -119,6 +171,8 @@ COMMANDS: Mapping[str, tuple[str, Mapping[str, tuple[str, Load]] | Load]] = {
             "recurrence": ("what does each pass of criss-cross attention add?", _study_recurrence),
             "positions": ("how does a network come to know where, at sizes it never saw?", _study_positions),
             "memory": ("at which image side does each attention stop fitting?", _study_memory),
+            "policy-vs-value": ("when is a policy the better thing to learn, and what does it cost?", _study_policy_vs_value),
+            "actor-critic": ("what do a baseline and a critic do to the policy gradient?", _study_actor_critic),
         },
     ),
     "see": ("what any network can see, does see and looks at, on your image", _see),
@@ -129,10 +183,19 @@ COMMANDS: Mapping[str, tuple[str, Mapping[str, tuple[str, Load]] | Load]] = {
             "classify": ("every image gets its class", _train_classify),
         },
     ),
+    "act": (
+        "an agent that learns in an environment",
+        {
+            "reinforce": ("Monte-Carlo policy gradients, with or without a baseline", _act_reinforce),
+            "a2c": ("actor and critic, one gradient per rollout", _act_a2c),
+            "ppo": ("proximal policy optimisation: several epochs on every rollout", _act_ppo),
+        },
+    ),
+    "play": ("watch a trained agent: what it does, why, and where it looks", _play),
     "predict": ("what a trained run says about images, and why", _predict),
     "report": ("the page of a training run, written again, by other data if asked", _report),
     "tensorboard": ("a run's metrics as TensorBoard's event files", _tensorboard),
-    "export": ("a trained network as a file that runs without sightline", _export),
+    "export": ("a trained network or agent as a file that runs without sightline", _export),
     "bench": (
         "speed and memory against the references, on this machine",
         {"ops": ("time and peak memory of every attention operator, correctness first", _bench_ops)},
@@ -287,13 +350,22 @@ def _parse(name: str, kind: type, words: list[str]) -> Any:
         raise ValueError(_unboxed(complaint.getvalue(), name)) from None
     settings, unknown = parsed
     sys.stderr.write(complaint.getvalue())
-    options = [f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(kind)]
+    options = [f"--{name.replace('_', '-').rstrip('-')}" for name in _field_names(settings)]
     for word in unknown:
         if word.startswith("-"):
             choose(f"option for {name}", word.partition("=")[0], options)
     if unknown:
         raise ValueError(f"{name} does not know what to do with '{' '.join(unknown)}': see {name} --help")
     return settings
+
+
+def _field_names(settings: Any) -> list[str]:
+    """The names of all fields; those of a part that is settings itself stand beside the others."""
+    names: list[str] = []
+    for field in dataclasses.fields(settings):
+        part = getattr(settings, field.name)
+        names += _field_names(part) if dataclasses.is_dataclass(part) else [field.name]
+    return names
 
 
 def _unboxed(complaint: str, name: str) -> str:

@@ -44,7 +44,7 @@ class EpisodeCounter:
         self.count = 0  # episodes that ended, ever
         self._total = np.zeros(environments)  # of those that have not ended
         self._length = np.zeros(environments, np.int64)
-        self._latest: deque[tuple[float, int]] = deque(maxlen=window)
+        self.latest: deque[tuple[float, int]] = deque(maxlen=window)
 
     def add(
         self,
@@ -78,7 +78,7 @@ class EpisodeCounter:
             terminated=terminated[ended],
         )
         self.count += len(step)
-        self._latest.extend(zip(out.total.tolist(), out.length.tolist(), strict=True))
+        self.latest.extend(zip(out.total.tolist(), out.length.tolist(), strict=True))
         return out
 
     def restart(self) -> None:
@@ -87,9 +87,9 @@ class EpisodeCounter:
 
     def mean(self) -> tuple[float, float]:
         """Mean return and length of the latest episodes; not a number before the first one has ended."""
-        if not self._latest:
+        if not self.latest:
             return float("nan"), float("nan")
-        total, length = np.mean(np.array(self._latest), axis=0).tolist()
+        total, length = np.mean(np.array(self.latest), axis=0).tolist()
         return total, length
 
     def state_dict(self) -> dict[str, Any]:
@@ -98,7 +98,7 @@ class EpisodeCounter:
             "count": self.count,
             "total": self._total.tolist(),
             "length": self._length.tolist(),
-            "latest": [list(one) for one in self._latest],
+            "latest": [list(one) for one in self.latest],
         }
 
     def load_state_dict(self, state: dict[str, Any]) -> None:
@@ -113,5 +113,5 @@ class EpisodeCounter:
             )
         self.count = state["count"]
         self._total, self._length = np.array(state["total"]), np.array(state["length"], np.int64)
-        self._latest.clear()
-        self._latest.extend((total, length) for total, length in state["latest"])
+        self.latest.clear()
+        self.latest.extend((total, length) for total, length in state["latest"])

@@ -43,6 +43,7 @@ class ActionFit:
     masks: int  # entries of an action mask; 0: the space knows none
     space: spaces.Space[Any]
     build: Callable[[Tensor, Tensor | None, Tensor | None], Distribution]
+    squash: Callable[[Tensor], Tensor] | None = None  # from a squashed Gaussian's inner number to the box
 
     def distribution(
         self,
@@ -136,7 +137,8 @@ def _fit_box(space: spaces.Box, scale: str, squash: bool) -> ActionFit:
         return SquashedGaussian(normal, low.to(mean), high.to(mean)) if squash else normal
 
     free = d if scale == "free" else 0
-    return ActionFit(2 * d - free, free, gaussian(d), d, 0, space, build)
+    into_box = SquashedGaussian(Gaussian(low, low), low, high).squash if squash else None
+    return ActionFit(2 * d - free, free, gaussian(d), d, 0, space, build, into_box)
 
 
 def _own_axes(space: spaces.Space[Any]) -> int:

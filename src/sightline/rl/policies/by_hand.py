@@ -1,0 +1,245 @@
+"""The built-in MLP policy in NumPy, on the memory of its PyTorch parameters: acting, and the gradient of PPO's loss.
+
+For two small MLPs autograd costs several times the arithmetic. Here both passes are written out: with weights w_i =
+valid_i / count, ratio r_i = exp(log p_i - log p_old_i) and z the actor's outputs,
+
+    L = -sum w min(r A, clip(r) A) + c sum w value_i - e sum w H_i
+
+    dL/dlog p_i = -w_i r_i A_i where the minimum is r A, else 0
+    categorical: dlog p / dz_j = [j = a] - p_j,       dH / dz_j = -p_j (log p_j + H)
+    Gaussian:    dlog p / dmean = u / s,  dlog p / dlog s = u^2 - 1,  dH / dlog s = 1,    u = (a - mean) / s
+
+Everything else (images, masks, shared bodies, squashed or state-dependent scales, CUDA, other losses) goes through
+autograd, which is the oracle of this file's tests.
+
+Left out: other losses than PPO's.
+"""
+
+import itertools
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from gymnasium import spaces
+from jaxtyping import Float
+from torch import nn
+
+from sightline.rl.distributions.fit import LOG_SCALE
+from sightline.rl.policies.policy import Policy
+
+LOG_2_PI = math.log(2 * math.pi)
+STATISTICS = ("policy_loss", "value_loss", "entropy", "kl", "clip_fraction")
+Rows = Float[np.ndarray, "n k"]
+
+
+@dataclass(frozen=True)
+class Layer:
+    """A linear layer's arrays, which are PyTorch's own memory."""
+
+    weight: np.ndarray  # [out, in]
+    bias: np.ndarray
+    weight_gradient: np.ndarray
+    bias_gradient: np.ndarray
+
+
+class MLP:
+    """Layers with one activation between them and none after the last."""
+
+    def __init__(self, layers: list[nn.Linear], activation: str) -> None:
+        self.layers = [Layer(*(p.detach().numpy() for p in _parameters(layer))) for layer in layers]
+        self.tanh = activation == "tanh"
+        self._kept: list[np.ndarray] = []  # the inputs of every layer, for the way back
+        self._ones = np.ones(0, np.float32)
+
+    def forward(self, x: Float[np.ndarray, "n i"]) -> Float[np.ndarray, "n o"]:
+        """Outputs; what every layer read is kept for `backward`."""
+        kept = [x]
+        for layer in self.layers[:-1]:
+            x = x @ layer.weight.T
+            x += layer.bias
+            _tanh(x) if self.tanh else np.maximum(x, 0.0, out=x)
+            kept.append(x)
+        self._kept = kept
+        x = x @ self.layers[-1].weight.T
+        x += self.layers[-1].bias
+        return x
+
+    def backward(self, gradient: Rows) -> None:
+        """Write the gradient of every weight, from that of the outputs of the last `forward`."""
+        if len(self._ones) != len(gradient):
+            self._ones = np.ones(len(gradient), np.float32)
+        for place in range(len(self.layers) - 1, -1, -1):
+            layer, x = self.layers[place], self._kept[place]
+            np.dot(gradient.T, x, out=layer.weight_gradient)
+            np.dot(self._ones, gradient, out=layer.bias_gradient)
+            if place:
+                gradient = gradient @ layer.weight
+                if self.tanh:
+                    slope = x * x
+                    np.subtract(1.0, slope, out=slope)
+                    gradient *= slope
+                else:
+                    gradient *= x > 0
+
+
+class ByHand:
+    """Acts as a policy does, and makes PPO's gradient, without autograd. Made by `ByHand.of`."""
+
+    def __init__(self, policy: Policy, actor: MLP, critic: MLP) -> None:
+        self._actor, self._critic = actor, critic
+        scale = policy.log_scale
+        self._log_scale = None if scale is None else scale.detach().numpy()
+        self._scale_gradient = None if scale is None or scale.grad is None else scale.grad.numpy()
+
+    @staticmethod
+    def of(policy: Policy) -> "ByHand | None":
+        """For a policy that it serves, whose parameters are joined (`Flat`); None for any other."""
+        return None if not_by_hand(policy) else ByHand(policy, *_mlps(policy))
+
+    def act(self, observation: np.ndarray, noise: Float[np.ndarray, "b k"]) -> np.ndarray:
+        """Actions as `Policy.draw` makes them."""
+        out = self._actor.forward(observation.reshape(len(observation), -1).astype(np.float32, copy=False))
+        if self._log_scale is None:
+            out += noise
+            return out.argmax(1)
+        return out + np.exp(_clamped(self._log_scale)) * noise
+
+    def gradient(
+        self, rows: dict[str, Any], *, clip: float, value_clip: float | None, value: float, entropy: float, count: float
+    ) -> np.ndarray:
+        """Write the gradient of PPO's loss over some rows, as `rows_of` gives them with "advantage" and "target".
+
+        Args:
+            rows: of one minibatch.
+            clip: how far a ratio may move.
+            value_clip: how far a value may move; None: as far as it likes.
+            value: factor of the value's loss.
+            entropy: factor of the entropy.
+            count: rows that count, of all processes.
+
+        Returns:
+            The sums over these rows, divided by the count, of what `STATISTICS` names.
+        """
+        x = rows["observation"].numpy().reshape(len(rows["values"]), -1).astype(np.float32, copy=False)
+        weight: Any = np.float32(1 / count)
+        if "valid" in rows:
+            weight = rows["valid"].numpy() * weight
+        old, advantage = rows["log_probability"].numpy(), rows["advantage"].numpy()
+        out = self._actor.forward(x)
+        log_p, back = self._log_probability(out, rows["action"].numpy())
+        log_ratio = log_p - old
+        if "valid" in rows:  # 0 x inf would not be a number
+            log_ratio = np.where(rows["valid"].numpy(), log_ratio, np.float32(0))
+        moved = np.expm1(log_ratio)
+        ratio = moved + 1
+        plain, near = ratio * advantage, np.minimum(np.maximum(ratio, 1 - clip), 1 + clip) * advantage
+        surrogate = np.minimum(plain, near)
+        toward = np.where(plain <= near, -plain, 0.0)
+        toward *= weight
+        entropies = back(toward, np.float32(entropy) * weight)
+        loss, slope = _value(self._critic.forward(x)[:, 0], rows, value_clip)
+        slope *= np.float32(value) * weight
+        self._critic.backward(slope[:, None])
+        sums = np.stack([-surrogate, loss, entropies, moved - log_ratio, (np.abs(moved) > clip).astype(np.float32)])
+        return (sums * weight).sum(1)
+
+    def _log_probability(self, out: Rows, action: np.ndarray) -> tuple[np.ndarray, Any]:
+        """Log-probabilities; and what takes dL/dlog p and the entropy's weight back to the actor, giving entropies."""
+        if self._log_scale is None:
+            out -= out.max(1, keepdims=True)
+            p = np.exp(out)
+            total = p.sum(1, keepdims=True)
+            p /= total
+            out -= np.log(total)
+            here = np.arange(len(out))
+
+            def categorical(toward: np.ndarray, entropy: Any) -> np.ndarray:
+                entropies = -(p * out).sum(1)
+                back = p * -toward[:, None]
+                back[here, action] += toward
+                if np.any(entropy):
+                    back += (np.broadcast_to(entropy, toward.shape) * 1.0)[:, None] * p * (out + entropies[:, None])
+                self._actor.backward(back)
+                return entropies
+
+            return out[here, action], categorical
+        log_scale = _clamped(self._log_scale)
+        inverse = np.exp(-log_scale)
+        u = (action - out) * inverse
+
+        def gaussian(toward: np.ndarray, entropy: Any) -> np.ndarray:
+            weighted = u * toward[:, None]
+            self._actor.backward(weighted * inverse)
+            slope = (weighted * u).sum(0) - toward.sum() - np.broadcast_to(entropy, toward.shape).sum()
+            assert self._scale_gradient is not None
+            self._scale_gradient[...] = slope * (log_scale == self._log_scale)
+            return np.full(len(u), log_scale.sum() + 0.5 * (1 + LOG_2_PI) * len(log_scale), np.float32)
+
+        return -0.5 * np.square(u).sum(1) - np.float32(log_scale.sum() + 0.5 * LOG_2_PI * len(log_scale)), gaussian
+
+
+def not_by_hand(policy: Policy) -> str | None:
+    """Why a policy goes through autograd; None where it need not."""
+    space = policy.fit.space
+    bodies = [policy.actor_body, policy.critic_body]
+    reasons = {
+        "actor and critic share their features": policy.shared,
+        "it reads more than one array of numbers": any(b is not None and not b.plain for b in bodies),
+        "its activation is neither tanh nor relu": any(
+            b is not None and any(not isinstance(m, nn.Linear | nn.Tanh | nn.ReLU) for m in b.mlp) for b in bodies
+        ),
+        "its actions are no plain choice": not isinstance(space, spaces.Discrete | spaces.Box),
+        "its Gaussian is squashed or has a scale from the network": isinstance(space, spaces.Box)
+        and (policy.fit.squash is not None or not policy.fit.free),
+        "some of its parameters do not learn": any(p.grad is None for p in policy.parameters()),
+        "it has no hidden layer": any(b is not None and not len(b.mlp) for b in bodies),
+        "it does not compute in float32 on a CPU": any(
+            p.device.type != "cpu" or p.dtype != torch.float32 for p in policy.parameters()
+        ),
+    }
+    return next((reason for reason, holds in reasons.items() if holds), None)
+
+
+def _mlps(policy: Policy) -> tuple[MLP, MLP]:
+    assert policy.critic_body is not None
+    out = []
+    for body, head in ((policy.actor_body, policy.actor), (policy.critic_body, policy.critic)):
+        layers = [layer for layer in body.mlp if isinstance(layer, nn.Linear)]
+        out.append(MLP([*layers, head], "tanh" if isinstance(body.mlp[1], nn.Tanh) else "relu"))
+    return out[0], out[1]
+
+
+def _parameters(layer: nn.Linear) -> list[torch.Tensor]:
+    gradients = [p.grad for p in (layer.weight, layer.bias)]
+    return list(itertools.chain([layer.weight, layer.bias], (g for g in gradients if g is not None)))
+
+
+def _clamped(log_scale: np.ndarray) -> np.ndarray:
+    return np.minimum(np.maximum(log_scale, np.float32(LOG_SCALE[0])), np.float32(LOG_SCALE[1]))
+
+
+def _tanh(x: Rows) -> None:
+    """In place; of many numbers as 2 sigmoid(2 x) - 1 by PyTorch: half of NumPy's time, and 1e-7 from it."""
+    if x.size < 2048:
+        np.tanh(x, out=x)
+        return
+    x *= 2
+    shared = torch.from_numpy(x)
+    torch.sigmoid(shared, out=shared)
+    x *= 2
+    x -= 1
+
+
+def _value(values: np.ndarray, rows: dict[str, Any], clip: float | None) -> tuple[np.ndarray, np.ndarray]:
+    """Half the squared error of every row, clipped or not, and its slope."""
+    target = rows["target"].numpy()
+    error = values - target
+    if clip is None:
+        return 0.5 * error * error, error
+    old = rows["values"].numpy()
+    near = old + np.clip(values - old, -clip, clip) - target
+    farther = near * near > error * error
+    slope = np.where(farther, near * (np.abs(values - old) <= clip), error)
+    return 0.5 * np.where(farther, near * near, error * error), slope

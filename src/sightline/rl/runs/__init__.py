@@ -1,0 +1,1 @@
+"""What `sightline act` does: an agent trains in a run folder, is evaluated, and can be loaded again."""

@@ -1,0 +1,127 @@
+"""From settings to what runs: environments, policy, learner, and the config that rebuilds them.
+
+Left out: training (`loop.py`).
+"""
+
+import json
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+import torch
+from gymnasium.vector import VectorEnv
+
+from sightline.envs.making import make_environments
+from sightline.rl import a2c, ppo, reinforce
+from sightline.rl.learner import Learner
+from sightline.rl.policies.policy import make_policy
+from sightline.rl.runs.settings import Common, Settings
+from sightline.run.processes import processes
+
+Agent = reinforce.Reinforce | a2c.A2C | ppo.PPO
+Row = dict[str, float | int]
+
+
+def make_envs(
+    environment: Mapping[str, Any], count: int, *, trust: bool = False, render_mode: str | None = None
+) -> VectorEnv[Any, Any, Any]:
+    """So many environments, as a run's config names them.
+
+    Args:
+        environment: the "environment" of `config_of`.
+        count: how many.
+        trust: whether they may come from outside of sightline and Gymnasium's registry.
+        render_mode: None, or "rgb_array" for pictures.
+
+    Raises:
+        ValueError: there is no such environment, it is not trusted, or it cannot be made.
+    """
+    name, module = environment["env"], environment["env"].rpartition(":")[0]
+    if module and not trust and module.split(".")[0] != "sightline":
+        raise ValueError(f"'{name}' lies outside sightline and importing it runs its code: add --trust if you trust it")
+    return make_environments(
+        name,
+        count,
+        arguments=arguments_of(environment["env_arguments"]),
+        workers=environment["workers"] if render_mode is None else "sync",
+        stack=environment["stack"],
+        render_mode=render_mode,
+    )
+
+
+def environment_of(run: Common) -> dict[str, Any]:
+    """What `make_envs` takes."""
+    return {name: getattr(run, name) for name in ("env", "env_arguments", "workers", "stack")}
+
+
+def make_learner(settings: Settings, device: torch.device) -> Learner:
+    """A new learner with this process's share of the environments; its weights from the seed.
+
+    Raises:
+        ValueError: something does not fit; one sentence says what.
+    """
+    run, agent, here = settings.run, settings.agent, processes()
+    if run.envs < 1 or run.envs % here.count:
+        raise ValueError(
+            f"{run.envs} environments cannot be shared out evenly over {here.count} processes: use --envs "
+            f"{max(run.envs // here.count, 1) * here.count}"
+        )
+    share = run.envs // here.count
+    envs = make_envs(environment_of(run), share, trust=run.trust)
+    policy = make_policy(
+        envs.single_observation_space, envs.single_action_space, settings.policy, trust=run.trust
+    ).to(device)
+    return Learner(
+        policy,
+        envs,
+        rollout=agent.rollout,
+        gamma=agent.gamma,
+        learning_rate=agent.learning_rate,
+        seed=run.seed,
+        first=here.rank * share,
+        normalise_observations=run.normalise_observations,
+        normalise_rewards=run.normalise_rewards,
+    )
+
+
+def updates(learner: Learner, agent: Agent, steps: int) -> Iterator[Row]:
+    """The agent's `train`."""
+    if isinstance(agent, ppo.PPO):
+        return ppo.train(learner, agent, steps)
+    if isinstance(agent, a2c.A2C):
+        return a2c.train(learner, agent, steps)
+    return reinforce.train(learner, agent, steps)
+
+
+def config_of(settings: Settings, envs: VectorEnv[Any, Any, Any]) -> dict[str, Any]:
+    """What `config.json` holds: all that the run's course depends on, and the spaces that it found."""
+    run = settings.run
+    return {
+        "kind": "act",
+        "agent": settings.agent,
+        "policy": settings.policy,
+        "environment": environment_of(run),
+        "envs": run.envs,
+        "steps": run.steps,
+        "seed": run.seed,
+        "normalise_observations": run.normalise_observations,
+        "normalise_rewards": run.normalise_rewards,
+        "observation_space": str(envs.single_observation_space),
+        "action_space": str(envs.single_action_space),
+    }
+
+
+def arguments_of(text: str) -> Mapping[str, Any]:
+    """The arguments of an environment, from their JSON.
+
+    Raises:
+        ValueError: it is none.
+    """
+    if not text:
+        return {}
+    try:
+        arguments = json.loads(text)
+    except ValueError as error:
+        raise ValueError(f"--env-arguments is JSON such as '{{\"size\": 8}}', got '{text}' ({error})") from None
+    if not isinstance(arguments, dict):
+        raise ValueError(f"--env-arguments is a JSON object such as '{{\"size\": 8}}', got '{text}'")
+    return arguments

@@ -1,0 +1,83 @@
+"""A run of `sightline act`, loaded: the policy with what it learned, its normalisation, and its environments.
+
+Left out: going on with the training (the command does, with `--resume`).
+"""
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from gymnasium.vector import VectorEnv
+
+from sightline.rl.acting import Acting
+from sightline.rl.normalise import ObservationNormaliser
+from sightline.rl.policies.policy import Policy, make_policy
+from sightline.rl.runs.build import make_envs
+from sightline.run.checkpoint import has_checkpoint, load_weights, read_state
+from sightline.run.config import read_config, rebuild
+
+
+@dataclass(frozen=True)
+class LoadedAgent:
+    """What a run learned, ready to act."""
+
+    policy: Policy
+    """In evaluation mode, on the CPU."""
+    normaliser: ObservationNormaliser | None
+    """What it sees observations through."""
+    environment: dict[str, Any]
+    """Name, arguments, workers and stack, as the run's config has them."""
+    seed: int
+    """Of the run."""
+    steps: int
+    """That it has learned from."""
+    folder: Path
+    """Where it lies."""
+    trust: bool = False
+    """Whether environments from outside sightline may be imported."""
+
+    def acting(self, *, greedy: bool = True) -> Acting:
+        """The policy as `Collector.collect` takes it."""
+        return Acting(self.policy, self.normaliser, greedy=greedy)
+
+    def make_envs(self, count: int = 1, *, render_mode: str | None = None) -> VectorEnv[Any, Any, Any]:
+        """Environments like those that it learned in, in this process."""
+        return make_envs(self.environment, count, trust=self.trust, render_mode=render_mode)
+
+
+def load_agent(folder: str | Path, *, trust: bool = False) -> LoadedAgent:
+    """The agent in a folder that `sightline act` wrote.
+
+    Args:
+        folder: of the run.
+        trust: whether objects from outside of sightline may be imported, which runs their code.
+
+    Raises:
+        FileNotFoundError: there is no run, or it has no checkpoint yet.
+        ValueError: it is a run of something else, or its files are broken.
+    """
+    folder = Path(folder)
+    config = read_config(folder)
+    if config.get("kind") != "act":
+        raise ValueError(f"{folder} is no run of sightline act: name a folder that sightline act wrote")
+    if not has_checkpoint(folder):
+        raise FileNotFoundError(f"the run in {folder} has no checkpoint yet: train it until the first one is written")
+    envs = make_envs(config["environment"], 1, trust=trust)
+    spaces = {"observation_space": envs.single_observation_space, "action_space": envs.single_action_space}
+    for name, space in spaces.items():
+        if str(space) != config[name]:
+            raise ValueError(
+                f"the environment has changed since the run in {folder}: its {name.replace('_', ' ')} was "
+                f"{config[name]} and is now {space}; install the version that it was trained with"
+            )
+    policy = make_policy(
+        envs.single_observation_space, envs.single_action_space, rebuild(config["policy"], trust), trust=trust
+    )
+    normaliser = ObservationNormaliser(envs.single_observation_space) if config["normalise_observations"] else None
+    envs.close()
+    load_weights(folder, policy)
+    state = read_state(folder)
+    if normaliser is not None:
+        normaliser.load_state_dict(state["extra"]["processes"][0]["learner"]["observations"])
+    return LoadedAgent(policy.eval(), normaliser, config["environment"], config["seed"], state["step"], folder, trust)
+
