@@ -1,18 +1,27 @@
-"""The page about acting says what is true: its code runs."""
+"""The page about acting says what is true: its code runs, and its options exist."""
 
 import re
 from pathlib import Path
 
-from sightline.rl.transitions import Rollout
+import pytest
+
+from sightline.cli import main
+from sightline.rl.learner import Learner
 
 PAGE = Path(__file__).parents[2] / "docs" / "acting.md"
 
 
-def test_the_code_of_the_page_runs() -> None:
+def test_the_code_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
     (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     names: dict = {}
     exec(code, names)
-    rollout = names["rollout"]
-    assert isinstance(rollout, Rollout)
-    assert rollout.reward.shape == (32, 8)
-    assert rollout.terminated.any()
+    assert isinstance(names["learner"], Learner)
+    assert names["learner"].steps == 512
+    assert len(capsys.readouterr().out.splitlines()) == 2
+
+
+def test_every_option_of_the_page_exists(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["act", "ppo", "--help"]) == 0
+    known = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
+    asked = set(re.findall(r"--[a-z][a-z-]+", PAGE.read_text())) - {"--nproc-per-node"}
+    assert asked <= known

@@ -26,6 +26,13 @@ def test_every_number_becomes_a_curve(tmp_path):
     assert read_back(tmp_path) == {"loss": [(1, 0.5), (4, 0.25)], "score": [(4, 1.0)]}
 
 
+def test_an_agents_rows_lie_over_its_environment_steps(tmp_path):
+    append_metrics(tmp_path, {"steps": 512, "return_mean": 20.5})
+    append_metrics(tmp_path, {"steps": 1024, "return_mean": 21.0})
+    write_events(tmp_path)
+    assert read_back(tmp_path) == {"return_mean": [(512, 20.5), (1024, 21.0)]}
+
+
 def test_further_calls_add_what_came_since_and_repeat_nothing(tmp_path):
     assert write_events(tmp_path) == 0
     for step in range(6):

@@ -1,1 +1,1 @@
-"""Acting: what agents are made of. Action distributions, returns, losses and rollouts; the agents are still to come."""
+"""Acting: agents that learn from what they see (REINFORCE, A2C, PPO), and what they are made of."""

@@ -40,7 +40,7 @@ def run(settings: Events) -> None:
 def write_events(folder: str | Path) -> int:
     """Bring the run's event files up to its metrics and return how many rows were new to them.
 
-    Every number of a row becomes a curve under its name, over the row's `step` (its own number where it has none).
+    Every number of a row becomes a curve under its name, over the row's `step` or `steps` (its own number without one).
 
     Raises:
         ValueError: TensorBoard is not installed.
@@ -63,9 +63,9 @@ def write_events(folder: str | Path) -> int:
     with contextlib.closing(writer_of(log_dir=str(events))) as writer:
         for number, line in enumerate(lines, first):
             row = json.loads(line)
-            step = row.get("step")
+            step = row.get("step", row.get("steps"))
             for name, value in row.items():
-                if name != "step" and isinstance(value, int | float) and not isinstance(value, bool):
+                if name not in ("step", "steps") and isinstance(value, int | float) and not isinstance(value, bool):
                     writer.add_scalar(name, value, number if step is None else step)
     # TensorBoard reads files by name, and its own counter puts 10 before 9: the first row's number orders them.
     made = sorted({path.name for path in events.iterdir()} - before)

@@ -133,7 +133,7 @@ def build_encoder(asked: str, space: spaces.Space[Any], channels: int, *, trust:
     if asked == "vit":
         patch = _patch(height, width)
         return VisionTransformer(
-            Size(64, 2, 4), image_size=(height, width), patch=patch, image_channels=channels, class_token=False,
+            Size(32, 2, 2), image_size=(height, width), patch=patch, image_channels=channels, class_token=False,
             pool="mean", mlp_ratio=2.0,
         )  # fmt: skip
     stride = 1
