@@ -119,8 +119,8 @@ def table(everything: dict[str, dict[str, dict[str, float]]]) -> str:
     lines = [
         "# What the agents reach",
         "",
-        "The mean return of 100 evaluation episodes per seed (corridor: 2000); +- is the standard deviation over seeds. `python",
-        "benchmarks/learning.py NAME` runs a recipe anew; each is the command below the table with `--seed`.",
+        "The mean return of 100 evaluation episodes per seed (corridor: 2000); +- is the standard deviation over seeds.",
+        "`python benchmarks/learning.py NAME` runs a recipe anew; each is the command below the table with `--seed`.",
         "",
         "| recipe | steps | seeds | return: mean +- over seeds | lowest | wanted of every seed | others |",
         "|---|---|---|---|---|---|---|",

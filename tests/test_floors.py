@@ -12,8 +12,9 @@ FLOORS = {
     "layers": 1, "envs": 1,
     "models": 2, "planning": 2,
     "seeing": 3, "vision": 3, "rl": 3, "bench": 3,
-    "studies": 4, "play": 4,
-    "cli": 5, "__main__": 6,
+    "play": 4,
+    "studies": 5,
+    "cli": 6, "__main__": 7,
 }  # fmt: skip
 BANNED = {"utils", "util", "common", "core", "base", "helpers", "misc"}
 FILES = sorted(HOUSE.rglob("*.py"))

@@ -9,6 +9,7 @@ Left out: commands of rooms that do not stand yet, and shell completion.
 
 import contextlib
 import dataclasses
+import importlib
 import io
 import json
 import os
@@ -24,52 +25,14 @@ Load = Callable[[], tuple[type, Callable[[Any], None]]]
 WIDTH = 18  # of a name in the help
 
 
-def _study_long_range() -> tuple[type, Callable[[Any], None]]:
-    from sightline.studies.long_range.study import LongRange, run
+def _study(module: str, kind: str) -> Load:
+    """A study's settings and its `run`."""
 
-    return LongRange, run
+    def load() -> tuple[type, Callable[[Any], None]]:
+        found = importlib.import_module(f"sightline.studies.{module}")
+        return getattr(found, kind), found.run
 
-
-def _study_convolution_free() -> tuple[type, Callable[[Any], None]]:
-    from sightline.studies.convolution_free import ConvolutionFree, run
-
-    return ConvolutionFree, run
-
-
-def _study_memory() -> tuple[type, Callable[[Any], None]]:
-    from sightline.studies.memory import Memory, run
-
-    return Memory, run
-
-
-def _study_positions() -> tuple[type, Callable[[Any], None]]:
-    from sightline.studies.positions.study import Positions, run
-
-    return Positions, run
-
-
-def _study_recurrence() -> tuple[type, Callable[[Any], None]]:
-    from sightline.studies.recurrence.study import Recurrence, run
-
-    return Recurrence, run
-
-
-def _study_receptive_field() -> tuple[type, Callable[[Any], None]]:
-    from sightline.studies.receptive_field.study import ReceptiveField, run
-
-    return ReceptiveField, run
-
-
-def _study_policy_vs_value() -> tuple[type, Callable[[Any], None]]:
-    from sightline.studies.policy_vs_value.study import PolicyVsValue, run
-
-    return PolicyVsValue, run
-
-
-def _study_actor_critic() -> tuple[type, Callable[[Any], None]]:
-    from sightline.studies.actor_critic.study import ActorCritic, run
-
-    return ActorCritic, run
+    return load
 
 
 def _see() -> tuple[type, Callable[[Any], None]]:
@@ -165,14 +128,35 @@ COMMANDS: Mapping[str, tuple[str, Mapping[str, tuple[str, Load]] | Load]] = {
     "study": (
         "an experiment of the lab, with its page",
         {
-            "receptive-field": ("how far does a network see, in theory and in effect?", _study_receptive_field),
-            "long-range": ("who can answer a question whose answer stands anywhere in the image?", _study_long_range),
-            "convolution-free": ("is a Vision Transformer free of convolutions?", _study_convolution_free),
-            "recurrence": ("what does each pass of criss-cross attention add?", _study_recurrence),
-            "positions": ("how does a network come to know where, at sizes it never saw?", _study_positions),
-            "memory": ("at which image side does each attention stop fitting?", _study_memory),
-            "policy-vs-value": ("when is a policy the better thing to learn, and what does it cost?", _study_policy_vs_value),
-            "actor-critic": ("what do a baseline and a critic do to the policy gradient?", _study_actor_critic),
+            "receptive-field": (
+                "how far does a network see, in theory and in effect?",
+                _study("receptive_field.study", "ReceptiveField"),
+            ),
+            "long-range": (
+                "who can answer a question whose answer stands anywhere in the image?",
+                _study("long_range.study", "LongRange"),
+            ),
+            "convolution-free": (
+                "is a Vision Transformer free of convolutions?",
+                _study("convolution_free", "ConvolutionFree"),
+            ),
+            "recurrence": (
+                "what does each pass of criss-cross attention add?",
+                _study("recurrence.study", "Recurrence"),
+            ),
+            "positions": (
+                "how does a network come to know where, at sizes it never saw?",
+                _study("positions.study", "Positions"),
+            ),
+            "memory": ("at which image side does each attention stop fitting?", _study("memory", "Memory")),
+            "policy-vs-value": (
+                "when is a policy the better thing to learn, and what does it cost?",
+                _study("policy_vs_value.study", "PolicyVsValue"),
+            ),
+            "actor-critic": (
+                "what do a baseline and a critic do to the policy gradient?",
+                _study("actor_critic.study", "ActorCritic"),
+            ),
         },
     ),
     "see": ("what any network can see, does see and looks at, on your image", _see),
@@ -389,6 +373,7 @@ def _sentence(error: ValueError | OSError) -> str:
 
 
 def _how_to_go_on(settings: Any) -> str:
+    settings = getattr(settings, "run", settings)  # of agents, whose settings stand in parts
     if hasattr(settings, "resume") and hasattr(settings, "out"):
         return f"stopped; what was done is kept in {settings.out}, and the same command with --resume goes on"
     return "stopped"

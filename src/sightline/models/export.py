@@ -77,7 +77,7 @@ def export_onnx(
             answers otherwise than the network; nothing is then written.
         OSError: the file cannot be written.
     """
-    _need("onnx", "onnxscript", "onnxruntime")
+    need_packages("onnx", "onnxscript", "onnxruntime")
     traced = trace(network, size, image_channels)
 
     made = _translate(network, traced)
@@ -122,7 +122,12 @@ def export_program(
     return _write(network, Path(file), save, lambda path: torch.export.load(path).module(), traced, tolerance)
 
 
-def _need(*packages: str) -> None:
+def need_packages(*packages: str) -> None:
+    """Say what installs them.
+
+    Raises:
+        ValueError: one is not installed.
+    """
     missing = [name for name in packages if find_spec(name) is None]
     if missing:
         raise ValueError(
@@ -132,7 +137,7 @@ def _need(*packages: str) -> None:
 
 
 @contextlib.contextmanager
-def _quiet() -> Iterator[None]:
+def without_notes() -> Iterator[None]:
     """PyTorch's exporter warns of its own code, and of operators of packages that are not there."""
     loud = logging.getLogger("torch.onnx._internal.exporter._registration")
     level = loud.level
@@ -149,7 +154,7 @@ def _quiet() -> Iterator[None]:
 def _translate(network: nn.Module, traced: Traced) -> Any:
     """The graph in ONNX's operators."""
     try:
-        with _quiet():
+        with without_notes():
             return torch.onnx.export(
                 traced.program, dynamo=True, verbose=False, input_names=["image"], output_names=["logits"]
             )

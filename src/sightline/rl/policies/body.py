@@ -80,7 +80,7 @@ class Body(nn.Module):
         with torch.no_grad():
             for (_, part), one in zip(self.images, self.encoders, strict=True):
                 with evaluated(one):
-                    inputs += self._pooled(one, _image(torch.zeros(1, *(part.shape or ())), part)).shape[1]
+                    inputs += self._pooled(one, as_image(torch.zeros(1, *(part.shape or ())), part)).shape[1]
         self.mlp = make_mlp(inputs, hidden, activation)
         self.width = hidden[-1] if hidden else inputs
         self.plain = len(found) == 1 and found[0][0] == () and isinstance(found[0][1], spaces.Box) and not self.images
@@ -91,7 +91,7 @@ class Body(nn.Module):
             return self.mlp(_rows(observation).float())
         seen = [_numbers(_at(observation, path), part) for path, part in self.numbers]
         for (path, part), encoder in zip(self.images, self.encoders, strict=True):
-            seen.append(self._pooled(encoder, _image(_at(observation, path), part)))
+            seen.append(self._pooled(encoder, as_image(_at(observation, path), part)))
         return self.mlp(torch.cat(seen, 1) if len(seen) > 1 else seen[0])
 
     def _pooled(self, encoder: nn.Module, image: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
@@ -211,7 +211,7 @@ def _rows(x: Shaped[Tensor, "n ..."]) -> Shaped[Tensor, "n k"]:
     return x.flatten(1) if x.dim() > 1 else x.unsqueeze(1)  # a space without axes gives one number a row
 
 
-def _image(x: Shaped[Tensor, "n ..."], space: spaces.Space[Any]) -> Float[Tensor, "n c h w"]:
+def as_image(x: Shaped[Tensor, "n ..."], space: spaces.Space[Any]) -> Float[Tensor, "n c h w"]:
     """Channels first in order, last in memory where they were so: convolutions like that best."""
     if _channels_last(tuple(space.shape or ())):
         x = x.movedim(-1, -3)

@@ -67,9 +67,9 @@ def make_learner(settings: Settings, device: torch.device) -> Learner:
         )
     share = run.envs // here.count
     envs = make_envs(environment_of(run), share, trust=run.trust)
-    policy = make_policy(
-        envs.single_observation_space, envs.single_action_space, settings.policy, trust=run.trust
-    ).to(device)
+    policy = make_policy(envs.single_observation_space, envs.single_action_space, settings.policy, trust=run.trust).to(
+        device
+    )
     return Learner(
         policy,
         envs,

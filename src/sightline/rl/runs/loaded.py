@@ -80,4 +80,3 @@ def load_agent(folder: str | Path, *, trust: bool = False) -> LoadedAgent:
     if normaliser is not None:
         normaliser.load_state_dict(state["extra"]["processes"][0]["learner"]["observations"])
     return LoadedAgent(policy.eval(), normaliser, config["environment"], config["seed"], state["step"], folder, trust)
-

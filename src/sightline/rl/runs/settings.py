@@ -5,7 +5,6 @@ Left out: what the agents mean by their settings (`reinforce.py`, `a2c.py`, `ppo
 
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Protocol, runtime_checkable
 
 from tyro.conf import OmitArgPrefixes
 
@@ -86,13 +85,4 @@ class ActPPO:
     policy: OmitArgPrefixes[PolicySettings] = field(default_factory=PolicySettings)
 
 
-@runtime_checkable
-class Settings(Protocol):
-    """One of the three."""
-
-    @property
-    def run(self) -> Common: ...
-    @property
-    def agent(self) -> Reinforce | A2C | PPO: ...
-    @property
-    def policy(self) -> PolicySettings: ...
+Settings = ActReinforce | ActA2C | ActPPO

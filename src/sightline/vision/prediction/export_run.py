@@ -37,7 +37,7 @@ class Export:
     run: Positional[Path]
     """Folder of the run whose network is to leave."""
     out: Path | None = None
-    """Where to; by default `network.onnx` or `network.pt2` in the run's folder."""
+    """Where to; by default `network.onnx`, `network.pt2` or, of an agent, `policy.onnx` in the run's folder."""
     format: str = "onnx"
     """"onnx", or "program" for `torch.export.load`."""
     normalise: bool = False
