@@ -54,7 +54,7 @@ RECIPES = {
     "lunar-lander": Recipe(
         "ppo --env LunarLander-v3 --envs 16 --rollout 256 --batch 512 --epochs 10 --learning-rate 1e-3 --gamma 0.999 "
         "--gae-lambda 0.98 --entropy-factor 0.01 --normalise-observations",
-        1_000_000,
+        600_000,
         200.0,
         "242 (RL Zoo, 1 M); 200 is called solved",
     ),
@@ -119,7 +119,7 @@ def table(everything: dict[str, dict[str, dict[str, float]]]) -> str:
     lines = [
         "# What the agents reach",
         "",
-        "The mean return of 100 evaluation episodes per seed (corridor: 2000); +- is the standard deviation over seeds.",
+        "The mean return of 100 evaluation episodes per seed (corridor: 2000); +- is the deviation over seeds.",
         "`python benchmarks/learning.py NAME` runs a recipe anew; each is the command below the table with `--seed`.",
         "",
         "| recipe | steps | seeds | return: mean +- over seeds | lowest | wanted of every seed | others |",

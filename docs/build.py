@@ -12,7 +12,12 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from sightline.studies import convolution_free_page, field_picture, memory_page
+from sightline.studies.actor_critic import figures as actor_critic_figures
+from sightline.studies.actor_critic import page as actor_critic_page
+from sightline.studies.line_charts import standalone
 from sightline.studies.page import Table, markdown
+from sightline.studies.policy_vs_value import figures as policy_vs_value_figures
+from sightline.studies.policy_vs_value import page as policy_vs_value_page
 from sightline.studies.positions import page as positions_page
 from sightline.studies.receptive_field import page as receptive_field_page
 from sightline.studies.recurrence import page as recurrence_page
@@ -101,12 +106,28 @@ def _networks(results: dict) -> list[str]:
     return list(dict.fromkeys(one["network"] for one in results["summary"]))
 
 
+CHARTS = {"actor-critic": actor_critic_figures.all_of, "policy-vs-value": policy_vs_value_figures.all_of}
+
+
+def charts(name: str) -> None:
+    """Draw the charts of a study's page, from its committed numbers, as files of their own."""
+    results = json.loads((ROOT / "docs" / "results" / f"{name}.json").read_text())
+    for what, chart in CHARTS[name](results).items():
+        path = PICTURES / f"{name}-{what}.svg"
+        path.write_text(standalone(chart))
+        print(path)
+
+
 WRITTEN = {  # page, what stands between `<!-- what: make docs -->` and `<!-- end of what -->`
     ("README.md", "tree"): tree,
     ("README.md", "scores"): scores,
     ("docs/long-range.md", "verdicts"): verdicts,
     ("docs/study-convolution-free.md", "numbers"): lambda: study(
         "convolution-free", convolution_free_page.tables_of, 0, 2
+    ),
+    ("docs/study-actor-critic.md", "numbers"): lambda: study("actor-critic", actor_critic_page.tables_of, 0, 1, 2, 3),
+    ("docs/study-policy-vs-value.md", "numbers"): lambda: study(
+        "policy-vs-value", policy_vs_value_page.tables_of, 0, 1, 2, 3
     ),
     ("docs/study-memory.md", "numbers"): lambda: study("memory", memory_page.tables_of, 0),
     ("docs/study-positions.md", "numbers"): lambda: study("positions", positions_page.tables_of, 0, 1),
@@ -130,6 +151,8 @@ def main() -> None:
         path.write_text(between(what).sub(lambda _, text=text: text, path.read_text()))
         print(f"{path}: {what}")
     print(field_picture.draw(PICTURES, name="first.png"))
+    for name in CHARTS:
+        charts(name)
     for name in ("positions.py", "augmentation.py", "fields.py"):
         runpy.run_path(str(PICTURES / name), run_name="__main__")
 
