@@ -14,6 +14,8 @@ from pathlib import Path
 from sightline.studies import convolution_free_page, field_picture, memory_page
 from sightline.studies.actor_critic import figures as actor_critic_figures
 from sightline.studies.actor_critic import page as actor_critic_page
+from sightline.studies.gaussian_policy import page as gaussian_policy_page
+from sightline.studies.gaze import page as gaze_page
 from sightline.studies.line_charts import standalone
 from sightline.studies.page import Table, markdown
 from sightline.studies.policy_vs_value import figures as policy_vs_value_figures
@@ -106,7 +108,12 @@ def _networks(results: dict) -> list[str]:
     return list(dict.fromkeys(one["network"] for one in results["summary"]))
 
 
-CHARTS = {"actor-critic": actor_critic_figures.all_of, "policy-vs-value": policy_vs_value_figures.all_of}
+CHARTS = {
+    "actor-critic": actor_critic_figures.all_of,
+    "gaussian-policy": gaussian_policy_page.charts_of,
+    "gaze": gaze_page.charts_of,
+    "policy-vs-value": policy_vs_value_figures.all_of,
+}
 
 
 def charts(name: str) -> None:
@@ -129,6 +136,10 @@ WRITTEN = {  # page, what stands between `<!-- what: make docs -->` and `<!-- en
     ("docs/study-policy-vs-value.md", "numbers"): lambda: study(
         "policy-vs-value", policy_vs_value_page.tables_of, 0, 1, 2, 3
     ),
+    ("docs/study-gaussian-policy.md", "numbers"): lambda: study(
+        "gaussian-policy", gaussian_policy_page.tables_of, 0, 1, 2
+    ),
+    ("docs/study-gaze.md", "numbers"): lambda: study("gaze", gaze_page.tables_of, 0, 1, 2),
     ("docs/study-memory.md", "numbers"): lambda: study("memory", memory_page.tables_of, 0),
     ("docs/study-positions.md", "numbers"): lambda: study("positions", positions_page.tables_of, 0, 1),
     ("docs/study-receptive-field.md", "numbers"): lambda: study(

@@ -35,18 +35,6 @@ def _study(module: str, kind: str) -> Load:
     return load
 
 
-def _study_gaussian_policy() -> tuple[type, Callable[[Any], None]]:
-    from sightline.studies.gaussian_policy.study import GaussianPolicy, run
-
-    return GaussianPolicy, run
-
-
-def _study_gaze() -> tuple[type, Callable[[Any], None]]:
-    from sightline.studies.gaze.study import Gaze, run
-
-    return Gaze, run
-
-
 def _see() -> tuple[type, Callable[[Any], None]]:
     from sightline.seeing.report.command import See, run
 
@@ -169,8 +157,11 @@ COMMANDS: Mapping[str, tuple[str, Mapping[str, tuple[str, Load]] | Load]] = {
                 "what do a baseline and a critic do to the policy gradient?",
                 _study("actor_critic.study", "ActorCritic"),
             ),
-            "gaussian-policy": ("what does the scale of a Gaussian policy do, and who sets it?", _study_gaussian_policy),
-            "gaze": ("does an agent act on what it looks at?", _study_gaze),
+            "gaussian-policy": (
+                "what does the scale of a Gaussian policy do, and who sets it?",
+                _study("gaussian_policy.study", "GaussianPolicy"),
+            ),
+            "gaze": ("does an agent act on what it looks at?", _study("gaze.study", "Gaze")),
         },
     ),
     "see": ("what any network can see, does see and looks at, on your image", _see),

@@ -10,10 +10,11 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode
 
 from sightline.envs.gymnasium import Vector
 from sightline.envs.making import make_environment, make_environments
+from sightline.envs.serial import Serial
 
 each_mode = pytest.mark.parametrize("mode", AutoresetMode, ids=lambda mode: mode.name)
 
@@ -35,14 +36,14 @@ def one_of_mine(*, length: float = 0.5) -> gymnasium.Env[Any, Any]:
     [
         ("sightline/Catch-v0", "gymnasium", (3, 10, 5, 1), Vector),
         ("sightline.envs:sightline/Corridor-v0", "gymnasium", (3, 1), Vector),
-        ("CartPole-v1", "gymnasium", (3, 4), SyncVectorEnv),
-        ("gymnasium.envs.classic_control:CartPoleEnv", "gymnasium", (3, 4), SyncVectorEnv),
-        (f"{__name__}:one_of_mine", "gymnasium", (3, 4), SyncVectorEnv),
-        ("MiniGrid-DoorKey-5x5-v0", "minigrid", (3, 7, 7, 3), SyncVectorEnv),
-        ("minigrid:BabyAI-GoToRedBallGrey-v0", "minigrid", (3, 7, 7, 3), SyncVectorEnv),
-        ("HalfCheetah-v5", "mujoco", (3, 17), SyncVectorEnv),
-        ("LunarLander-v3", "Box2D", (3, 8), SyncVectorEnv),
-        ("ALE/Pong-v5", "ale_py", (3, 210, 160, 3), SyncVectorEnv),
+        ("CartPole-v1", "gymnasium", (3, 4), Serial),
+        ("gymnasium.envs.classic_control:CartPoleEnv", "gymnasium", (3, 4), Serial),
+        (f"{__name__}:one_of_mine", "gymnasium", (3, 4), Serial),
+        ("MiniGrid-DoorKey-5x5-v0", "minigrid", (3, 7, 7, 3), Serial),
+        ("minigrid:BabyAI-GoToRedBallGrey-v0", "minigrid", (3, 7, 7, 3), Serial),
+        ("HalfCheetah-v5", "mujoco", (3, 17), Serial),
+        ("LunarLander-v3", "Box2D", (3, 8), Serial),
+        ("ALE/Pong-v5", "ale_py", (3, 210, 160, 3), Serial),
     ],
 )
 def test_a_name_becomes_environments(name: str, package: str, shape: tuple[int, ...], kind: type) -> None:
@@ -76,7 +77,7 @@ def test_a_stack_is_the_last_observations_and_begins_anew_with_every_episode(mod
     options: dict[str, Any] = {"arguments": {"rows": 6}, "autoreset": mode}
     plain, stacked = (make_environments("sightline/Catch-v0", 3, stack=k, **options) for k in (1, 3))
     assert isinstance(plain, Vector)
-    assert isinstance(stacked, SyncVectorEnv)
+    assert isinstance(stacked, Serial)
     first = plain.reset(seed=5)[0]
     expected = np.stack([first] * 3, axis=1)
     assert np.array_equal(stacked.reset(seed=5)[0], expected)

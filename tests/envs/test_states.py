@@ -209,8 +209,8 @@ def test_the_state_of_other_environments_is_refused() -> None:
         (make("CartPole-v1", limit=9), "TimeLimit was saved with max_episode_steps 11, here it has 9"),
         (make("CartPole-v1", AutoresetMode.DISABLED), "saved with autoreset_mode 'SameStep', here it has 'Disabled'"),
         (make("Acrobot-v1"), "2 CartPoleEnv, these are .* 2 AcrobotEnv"),
-        (make_environments("CartPole-v1", 3), "it was saved from 1 SyncVectorEnv, 2 TimeLimit, .* 3 CartPoleEnv"),
-        (make("CartPole-v1", stack=2), "these are 1 SyncVectorEnv, 2 FrameStackObservation"),
+        (make_environments("CartPole-v1", 3), "it was saved from 1 Serial, 2 TimeLimit, .* 3 CartPoleEnv"),
+        (make("CartPole-v1", stack=2), "these are 1 Serial, 2 FrameStackObservation"),
         (
             make_environments("CartPole-v1", 2, arguments={"max_episode_steps": LIMIT, "sutton_barto_reward": True}),
             "CartPoleEnv was saved with sutton_barto_reward None, here it has True",

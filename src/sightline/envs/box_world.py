@@ -60,9 +60,9 @@ class BoxWorld:
 
     size: int = 12
     """Cells along each side, without the wall."""
-    goal_length: tuple[int, ...] = (1, 2, 3, 4)
+    goal_length: Sequence[int] = (1, 2, 3, 4)
     """Boxes on the way to the gem, the gem's own among them."""
-    distractors: tuple[int, ...] = (0, 1, 2, 3, 4)
+    distractors: Sequence[int] = (0, 1, 2, 3, 4)
     """Branches that lead astray."""
     branch_length: int = 1
     """Boxes of a branch."""

@@ -8,8 +8,7 @@ Ours run as one batch by default, others one after the other in this process, wh
 process each (docs of `AsyncVectorEnv` say the same). A batched version that Gymnasium has of some (CartPole) is
 another environment numerically, and is taken only where it is asked for.
 
-MiniGrid observes a picture, a direction and a sentence; what is made here shows the picture alone, through its
-`ImgObsWrapper`.
+MiniGrid observes a picture, a direction and a sentence; what is made here shows the picture alone (`cells.py`).
 
 Left out: preprocessing of Atari frames other than that of ale_py's own vector environment (`workers="batched"`).
 """
@@ -28,9 +27,11 @@ import gymnasium
 from gymnasium import error as errors
 from gymnasium.envs.registration import EnvSpec
 from gymnasium.spaces import Box
-from gymnasium.vector import AsyncVectorEnv, AutoresetMode, SyncVectorEnv, VectorEnv
+from gymnasium.vector import AsyncVectorEnv, AutoresetMode, VectorEnv
 from gymnasium.wrappers import FrameStackObservation
 
+from sightline.envs.cells import Cells
+from sightline.envs.serial import Serial
 from sightline.ops.arguments import choose
 from sightline.run.config import resolve
 
@@ -94,7 +95,7 @@ def make_environments(
         return _batched(name, count, given, mode)
     one = partial(make_environment, name, given, stack)
     if workers == "sync":
-        return SyncVectorEnv([one] * count, autoreset_mode=mode)
+        return Serial([one] * count, autoreset_mode=mode)
     one().close()  # what is wrong with the environment is said here, not by a process
     try:
         return AsyncVectorEnv([one] * count, autoreset_mode=mode)
@@ -126,9 +127,7 @@ def make_environment(name: str, arguments: Mapping[str, Any], stack: int = 1) ->
     if not isinstance(made, gymnasium.Env):
         raise ValueError(f"'{name}' makes one gymnasium.Env, got a {type(made).__name__}")
     if _code(spec).startswith("minigrid.") and isinstance(made.observation_space, gymnasium.spaces.Dict):
-        from minigrid.wrappers import ImgObsWrapper
-
-        made = ImgObsWrapper(made)
+        made = Cells(made)
     if stack == 1:
         return made
     if not isinstance(made.observation_space, Box):

@@ -1,0 +1,1 @@
+"""What the scale of a Gaussian policy does, who should set it, and what to do at the borders of the box."""
