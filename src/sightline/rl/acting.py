@@ -43,12 +43,17 @@ class Acting:
         if self.by_hand is not None and not self.greedy:
             return self.by_hand.act(observation, noise)
         with torch.inference_mode():
-            distribution = self.policy.distribution(to_tensors(observation, self.device))
+            seen = to_tensors(observation, self.device)
             if self.greedy:
-                return self.policy.mode(distribution).cpu().numpy()
-            return self.policy.draw(distribution, torch.from_numpy(noise).to(self.device)).cpu().numpy()
+                return self.policy.mode(self.policy.distribution(seen)).numpy(force=True)
+            return self.policy.act(seen, to_tensors(noise, self.device)).numpy(force=True)
 
 
 def to_tensors(tree: Arrays, device: torch.device | Any) -> Arrays:
     """The arrays of an observation as tensors; on the CPU they share their memory."""
-    return map_arrays(lambda one: torch.from_numpy(np.ascontiguousarray(one)).to(device), tree)
+    here = torch.device(device).type == "cpu"  # asking `to` for nothing takes as long as the smallest operator
+    return map_arrays(lambda one: _tensor(one) if here else _tensor(one).to(device), tree)
+
+
+def _tensor(one: np.ndarray) -> torch.Tensor:
+    return torch.from_numpy(np.ascontiguousarray(one))

@@ -18,10 +18,11 @@ from torch import Tensor
 
 from sightline.rl.advantages import advantages_and_targets
 from sightline.rl.learner import Experience, Learner, rows_of
-from sightline.rl.losses import approximate_kl, clip_fraction, clipped_surrogate_loss, entropy_bonus, value_loss
 from sightline.rl.minibatches import minibatches
 from sightline.rl.policies.by_hand import STATISTICS
 from sightline.rl.policies.policy import Policy
+from sightline.rl.ppo_loss import surrogate_and_value_loss
+from sightline.rl.trees import map_arrays
 from sightline.run.processes import add_up, processes
 
 
@@ -65,16 +66,25 @@ def loss(
     policy: Policy, rows: dict[str, Any], ppo: PPO, clip: float
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "statistics"]]:
     """PPO's loss over some rows, and what `STATISTICS` names; each a mean over the rows that count."""
+    if "valid" in rows:
+        rows = {name: map_arrays(lambda one: one[rows["valid"]], part) for name, part in rows.items()}
     distribution, values = policy(rows["observation"])
-    log_probability, valid = policy.log_prob(distribution, rows["action"]), rows.get("valid")
-    old, old_values = rows["log_probability"], None if ppo.value_clip is None else rows["values"]
-    surrogate = clipped_surrogate_loss(log_probability, old, rows["advantage"], clip=clip, valid=valid)
-    value = value_loss(values, rows["target"], old_values=old_values, clip=ppo.value_clip, valid=valid)
-    entropy = entropy_bonus(distribution.entropy(), valid=valid)
-    total = surrogate + ppo.value_factor * value - ppo.entropy_factor * entropy
-    kl = approximate_kl(log_probability, old, valid=valid)
-    moved = clip_fraction(log_probability, old, clip=clip, valid=valid)
-    return total, torch.stack([surrogate.detach(), value.detach(), entropy.detach(), kl, moved])
+    total, surrogate, value, kl, outside = surrogate_and_value_loss(
+        policy.log_prob(distribution, rows["action"]),
+        values,
+        rows["log_probability"],
+        rows["advantage"],
+        rows["target"],
+        clip=clip,
+        value_factor=ppo.value_factor,
+        old_values=rows["values"],
+        value_clip=ppo.value_clip,
+    )
+    with torch.set_grad_enabled(ppo.entropy_factor != 0):
+        entropy = distribution.entropy().mean()
+    if ppo.entropy_factor:
+        total = total - ppo.entropy_factor * entropy
+    return total, torch.stack([surrogate, value, entropy.detach(), kl, outside])
 
 
 def train(learner: Learner, ppo: PPO, steps: int) -> Iterator[dict[str, float | int]]:
@@ -124,7 +134,7 @@ def _gradient(learner: Learner, rows: dict[str, Any], ppo: PPO, clip: float, cou
         return np.zeros(len(STATISTICS))
     total, statistics = loss(learner.policy, rows, ppo, clip)
     share = here / count
-    (total * share).backward()
+    (total if share == 1 else total * share).backward()
     return statistics.cpu().numpy() * share
 
 

@@ -246,3 +246,14 @@ def test_what_does_not_fit(space: spaces.Space[Any], settings: dict[str, Any], s
 def test_parts_are_named_by_their_path() -> None:
     space = spaces.Dict(b=spaces.Tuple([box(1), spaces.Discrete(2)]), a=box(3, 3, 3))
     assert [path for path, _ in parts_of(space)] == [("b", 0), ("b", 1), ("a",)]
+
+
+@pytest.mark.parametrize("shape", [(3, 9, 9), (9, 9, 3)])
+def test_convolutions_compute_with_channels_last(shape: tuple[int, ...]) -> None:
+    body = Body(spaces.Box(0, 255, shape, np.uint8), encoder=nn.Conv2d(3, 5, 3))
+    (encoder,) = body.encoders
+    assert encoder.weight.is_contiguous(memory_format=torch.channels_last)
+    seen: list[Tensor] = []
+    encoder.register_forward_hook(lambda module, inputs, out: seen.append(out))
+    body(torch.zeros(2, *shape, dtype=torch.uint8))
+    assert seen[0].is_contiguous(memory_format=torch.channels_last)

@@ -76,6 +76,8 @@ class Body(nn.Module):
             raise ValueError(f"an encoder reads images and the observation space {space} has none: leave it out")
         copies = [encoder, *(copy.deepcopy(encoder) for _ in self.images[1:])] if encoder is not None else []
         self.encoders = nn.ModuleList(one for one in copies if one is not None)
+        # Convolutions compute in the memory format of their weights, whatever comes in. The stub lacks it.
+        self.encoders.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
         inputs = sum(_count(part) for _, part in self.numbers)
         with torch.no_grad():
             for (_, part), one in zip(self.images, self.encoders, strict=True):

@@ -138,7 +138,7 @@ class ByHand:
         surrogate = np.minimum(plain, near)
         toward = np.where(plain <= near, -plain, 0.0)
         toward *= weight
-        entropies = back(toward, np.float32(entropy) * weight)
+        entropies = back(toward, np.float32(entropy) * weight if entropy else None)
         loss, slope = _value(self._critic.forward(x)[:, 0], rows, value_clip)
         slope *= np.float32(value) * weight
         self._critic.backward(slope[:, None])
@@ -159,7 +159,7 @@ class ByHand:
                 entropies = -(p * out).sum(1)
                 back = p * -toward[:, None]
                 back[here, action] += toward
-                if np.any(entropy):
+                if entropy is not None:
                     back += (np.broadcast_to(entropy, toward.shape) * 1.0)[:, None] * p * (out + entropies[:, None])
                 self._actor.backward(back)
                 return entropies
@@ -172,7 +172,9 @@ class ByHand:
         def gaussian(toward: np.ndarray, entropy: Any) -> np.ndarray:
             weighted = u * toward[:, None]
             self._actor.backward(weighted * inverse)
-            slope = (weighted * u).sum(0) - toward.sum() - np.broadcast_to(entropy, toward.shape).sum()
+            slope = (weighted * u).sum(0) - toward.sum()
+            if entropy is not None:
+                slope -= np.broadcast_to(entropy, toward.shape).sum()
             assert self._scale_gradient is not None
             self._scale_gradient[...] = slope * (log_scale == self._log_scale)
             return np.full(len(u), log_scale.sum() + 0.5 * (1 + LOG_2_PI) * len(log_scale), np.float32)

@@ -82,6 +82,12 @@ class Policy(nn.Module):
             distribution.sample(noise)
         )  # fmt: skip
 
+    def act(self, observation: Arrays, noise: Float[Tensor, "n k"]) -> Shaped[Tensor, "n ..."]:
+        """`draw` from the `distribution`; a single choice needs no normalised probabilities for it."""
+        if isinstance(self.fit.space, spaces.Discrete) and mask_of(observation) is None:
+            return (self.actor(self.actor_body(observation)) + noise).argmax(-1)
+        return self.draw(self.distribution(observation), noise)
+
     def mode(self, distribution: Distribution) -> Shaped[Tensor, "n ..."]:
         """The action without exploration, as a rollout keeps it."""
         return distribution.inner.mode() if isinstance(distribution, SquashedGaussian) else distribution.mode()
