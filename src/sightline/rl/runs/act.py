@@ -1,4 +1,4 @@
-"""What `sightline act` does: make the agent, open the run folder, train, evaluate, say how it went and where it lies.
+"""What `sightline act` does: build the agent, open the run folder, train, evaluate, say how it went and where it lies.
 
 Left out: the loop itself (`loop.py`).
 """
