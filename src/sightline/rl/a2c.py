@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sightline.rl.advantages import advantages_and_targets
-from sightline.rl.learner import Learner, rows_of
+from sightline.rl.learner import Learner, falling, rows_of
 from sightline.rl.losses import entropy_bonus, policy_gradient_loss, value_loss
 from sightline.rl.policies.policy import Policy
 from sightline.run.processes import add_up
@@ -68,7 +68,7 @@ def train(learner: Learner, a2c: A2C, steps: int) -> Iterator[dict[str, float | 
     """
     while learner.steps < steps:
         left = 1 - learner.steps / steps
-        learner.set_rate(a2c.learning_rate * (a2c.learning_rate_end + (1 - a2c.learning_rate_end) * left))
+        learner.set_rate(falling(a2c.learning_rate, a2c.learning_rate_end, left))
         seen = learner.collect()
         advantages, targets = advantages_and_targets(
             seen, gamma=a2c.gamma, gae_lambda=a2c.gae_lambda, normalise=a2c.normalise_advantages

@@ -237,6 +237,11 @@ class Learner:
         return count if processes().count == 1 else int(add_up(torch.tensor(count)))
 
 
+def falling(start: float, end: float, left: float) -> float:
+    """A number that falls linearly to `end` times itself, while `left`, the share of a training, goes from 1 to 0."""
+    return start * (end + (1 - end) * left)
+
+
 def rows_of(experience: Experience, index: Tensor, **others: Tensor) -> dict[str, Any]:
     """Some rows of a rollout, in this order: its observation, action, log-probability, value, and others `[t, b]`."""
     columns = {

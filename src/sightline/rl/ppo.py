@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sightline.rl.advantages import advantages_and_targets
-from sightline.rl.learner import Experience, Learner, rows_of
+from sightline.rl.learner import Experience, Learner, falling, rows_of
 from sightline.rl.minibatches import minibatches
 from sightline.rl.policies.by_hand import STATISTICS
 from sightline.rl.policies.policy import Policy
@@ -98,8 +98,8 @@ def train(learner: Learner, ppo: PPO, steps: int) -> Iterator[dict[str, float | 
     parts = minibatches(ppo.rollout, learner.envs.num_envs * processes().count, ppo.batch)
     while learner.steps < steps:
         left = 1 - learner.steps / steps
-        learner.set_rate(ppo.learning_rate * (ppo.learning_rate_end + (1 - ppo.learning_rate_end) * left))
-        clip = ppo.clip * (ppo.clip_end + (1 - ppo.clip_end) * left)
+        learner.set_rate(falling(ppo.learning_rate, ppo.learning_rate_end, left))
+        clip = falling(ppo.clip, ppo.clip_end, left)
         seen = learner.collect()
         advantages, targets = advantages_and_targets(
             seen, gamma=ppo.gamma, gae_lambda=ppo.gae_lambda, normalise=ppo.normalise_advantages

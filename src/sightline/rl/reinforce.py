@@ -31,7 +31,7 @@ from torch import Tensor
 
 from sightline.ops.arguments import choose
 from sightline.rl.advantages import normalised_everywhere
-from sightline.rl.learner import CHUNK, Experience, Learner, rows_of
+from sightline.rl.learner import CHUNK, Experience, Learner, falling, rows_of
 from sightline.rl.losses import entropy_bonus, policy_gradient_loss, value_loss
 from sightline.rl.policies.policy import Policy
 from sightline.rl.returns import discounted_returns
@@ -103,8 +103,7 @@ def train(learner: Learner, reinforce: Reinforce, steps: int) -> Iterator[dict[s
     _check(reinforce, total)
     while learner.steps < steps:
         left = 1 - learner.steps / steps
-        end = reinforce.learning_rate_end
-        learner.set_rate(reinforce.learning_rate * (end + (1 - end) * left))
+        learner.set_rate(falling(reinforce.learning_rate, reinforce.learning_rate_end, left))
         seen, used = collect_episodes(learner, reinforce)
         advantages, targets = advantages_of(seen, used, reinforce)
         index = used.flatten().nonzero().squeeze(1)
