@@ -18,6 +18,7 @@ class Settings:
 
     out: Path = Path("nowhere")
     resume: bool = False
+    quick: bool = False
     seeds: int = 3
 
 
@@ -56,7 +57,7 @@ def test_a_stopped_study_goes_on_where_it_was(tmp_path: Path) -> None:
     results = json.loads((tmp_path / "results.json").read_text())
     assert (results["finished"], results["summary"]) == (True, 5)
     assert list(results["parts"]) == ["squares, 0", "squares, 1", "squares, 2"]
-    assert results["settings"] == {"seeds": 3, "what": "squares"}
+    assert results["settings"] == {"seeds": 3, "quick": False, "what": "squares"}
 
 
 def test_more_seeds_are_added_and_a_folder_is_not_overwritten(tmp_path: Path) -> None:
@@ -79,3 +80,9 @@ def test_names_and_spreads() -> None:
     parts = {"walk, 3, 0": 1, "walks, 3, 0": 2, "walk, 4, 1": 3}
     assert of_kind(parts, "walk") == [(["3", "0"], 1), (["4", "1"], 3)]
     assert spread([1.0, 2.0, 6.0]) == {"mean": 3.0, "low": 1.0, "high": 6.0}
+
+
+def test_the_facts_of_the_whole_study_are_not_those_of_a_quick_one(tmp_path: Path) -> None:
+    study(Settings(tmp_path / "made-up", quick=True), [])
+    results = json.loads((tmp_path / "made-up" / "results.json").read_text())
+    assert results["settings"] == {"seeds": 3, "quick": True}

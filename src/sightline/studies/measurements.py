@@ -14,7 +14,9 @@ from pathlib import Path
 from typing import Any
 
 from sightline.run import stop_on_interrupt
+from sightline.studies import page
 from sightline.studies.folder import RESULTS, command_of, machine, open_study, versions, write_results
+from sightline.studies.page import Section, Table
 from sightline.studies.side_by_side import how_to_go_on
 
 Results = Mapping[str, Any]
@@ -42,10 +44,10 @@ def run_parts(
 
     Args:
         study: its name on the command line.
-        settings: a dataclass with `out` and `resume`.
+        settings: a dataclass with `out`, `resume` and `quick`.
         same: the fields that must agree where a study goes on.
         parts: in their order.
-        facts: what the page says of the settings beside the fields themselves.
+        facts: what the page says of the settings beside the fields themselves; they do not hold with `quick`.
         summarise: numbers from the parts by name, of which some may be missing.
         write_page: writes it from the results.
 
@@ -68,7 +70,7 @@ def run_parts(
             "command": command_of(study, settings),
             "versions": versions(),
             "machine": machine(),
-            "settings": {**own, **facts},
+            "settings": own if settings.quick else {**own, **facts},
             "parts": kept,
             "summary": summarise(kept),
             "finished": len(kept) == len(parts),
@@ -105,3 +107,36 @@ def of_kind(parts: Mapping[str, Any], kind: str) -> list[tuple[list[str], Any]]:
 def spread(values: Sequence[float | int]) -> dict[str, float]:
     """Mean, lowest and highest."""
     return {"mean": sum(values) / len(values), "low": min(values), "high": max(values)}
+
+
+def ranged(values: Mapping[str, float], digits: int = 2) -> str:
+    """A `spread` in words: its mean with its lowest and highest."""
+    return f"{values['mean']:.{digits}f} [{values['low']:.{digits}f}, {values['high']:.{digits}f}]"
+
+
+def write_page_of(
+    out: Path,
+    results: Results,
+    *,
+    title: str,
+    question: str,
+    answer: Sequence[tuple[str, str] | None],
+    sections: Sequence[Section | None],
+    tables: Sequence[Table],
+) -> Path:
+    """Write the page of such a study and return its path; lines and sections without numbers are left out."""
+    quick = results["settings"]["quick"]
+    return page.write_page(
+        out,
+        title=title,
+        question=question,
+        answer=[line for line in answer if line is not None],
+        sections=[section for section in sections if section is not None],
+        tables=tables,
+        results={**results, "finished": results["finished"] and not quick},
+        unfinished=(
+            "It ran with --quick: the numbers show the page and mean nothing."
+            if quick
+            else "The page shows what is there; --resume goes on."
+        ),
+    )

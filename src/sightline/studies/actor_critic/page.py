@@ -9,6 +9,7 @@ from typing import Any
 
 from sightline.studies import page
 from sightline.studies.actor_critic import figures
+from sightline.studies.measurements import ranged, write_page_of
 from sightline.studies.page import Section, Table
 
 Results = Mapping[str, Any]
@@ -18,29 +19,18 @@ SHOWN = 100  # episodes that the critic of the third figure has learned from
 
 def write_page(out: Path, results: Results) -> Path:
     """Write the page and return its path."""
-    made = (ways_section(results), trade_section(results), stages_section(results), learning_section(results))
-    return page.write_page(
+    return write_page_of(
         out,
+        results,
         title="What does a critic do to the policy gradient?",
         question=(
             "The gradient of a policy is the mean of score times weight. The weight may be the return, the return less "
             "a baseline, or what a critic says after a few steps: how noisy is each, and what does the quiet cost?"
         ),
         answer=answer_of(results),
-        sections=[section for section in made if section is not None],
+        sections=[ways_section(results), trade_section(results), stages_section(results), learning_section(results)],
         tables=tables_of(results),
-        results={**results, "finished": results["finished"] and not results["settings"]["quick"]},
-        unfinished=(
-            "It ran with --quick: the numbers show the page and mean nothing."
-            if results["settings"]["quick"]
-            else "The page shows what is there; --resume goes on."
-        ),
     )
-
-
-def ranged(values: Mapping[str, float], digits: int = 2) -> str:
-    """A mean with its lowest and highest over the seeds."""
-    return f"{values['mean']:.{digits}f} [{values['low']:.{digits}f}, {values['high']:.{digits}f}]"
 
 
 def answer_of(results: Results) -> list[tuple[str, str]]:

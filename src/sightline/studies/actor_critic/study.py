@@ -82,7 +82,7 @@ def run(settings: ActorCritic) -> None:
         settings,
         SAME,
         parts_of(settings),
-        facts={} if settings.quick else facts,
+        facts=facts,
         summarise=summarise,
         write_page=write_page,
     )

@@ -12,6 +12,7 @@ from markupsafe import Markup
 from sightline.studies import page
 from sightline.studies.gaussian_policy import bandit, borders, figures, pendulum
 from sightline.studies.line_charts import Axis
+from sightline.studies.measurements import ranged, write_page_of
 from sightline.studies.page import Section, Table
 
 Results = Mapping[str, Any]
@@ -23,25 +24,18 @@ BORDER = Axis("share of actions at the border", 0, 0.8, (0, 0.2, 0.4, 0.6, 0.8))
 
 def write_page(out: Path, results: Results) -> Path:
     """Write the page and return its path."""
-    made = (exact_section(results), who_section(results), border_section(results), pendulum_section(results))
-    return page.write_page(
+    return write_page_of(
         out,
+        results,
         title="What does the scale of a Gaussian policy do?",
         question=(
             "A policy for an action that is a number draws it from a normal distribution. What does its scale cost and "
             "bring, who should set it, and what becomes of actions that leave the box?"
         ),
         answer=answer_of(results),
-        sections=[section for section in made if section is not None],
+        sections=[exact_section(results), who_section(results), border_section(results), pendulum_section(results)],
         tables=tables_of(results),
-        results=results,
-        unfinished="The page shows what is there; --resume goes on.",
     )
-
-
-def ranged(values: Mapping[str, float], digits: int = 0) -> str:
-    """A mean with its lowest and highest over the seeds."""
-    return f"{values['mean']:.{digits}f} [{values['low']:.{digits}f}, {values['high']:.{digits}f}]"
 
 
 def percent(value: float) -> str:
@@ -52,12 +46,7 @@ def percent(value: float) -> str:
 def answer_of(results: Results) -> list[tuple[str, str]]:
     """The page's first lines; each is there if its numbers are."""
     lines = [scale_line(results), who_line(results), pendulum_line(results), border_line(results), squash_line(results)]
-    quick = (
-        [("It ran with --quick:", "the numbers show the page and mean nothing.")]
-        if results["settings"]["quick"]
-        else []
-    )
-    return quick + [line for line in lines if line is not None]
+    return [line for line in lines if line is not None]
 
 
 def worst_error(results: Results) -> float | None:
@@ -133,8 +122,8 @@ def pendulum_line(results: Results) -> tuple[str, str] | None:
     else:
         by_state = "by state and learned cannot be told apart"
     return (
-        f"On Pendulum with PPO, return of drawn actions: learned {ranged(learned['drawn'])}, by state "
-        f"{ranged(state['drawn'])}, best fixed ({best['kind'].removeprefix('fixed ')}) {ranged(best['drawn'])};",
+        f"On Pendulum with PPO, return of drawn actions: learned {ranged(learned['drawn'], 0)}, by state "
+        f"{ranged(state['drawn'], 0)}, best fixed ({best['kind'].removeprefix('fixed ')}) {ranged(best['drawn'], 0)};",
         f"{against}; {by_state} (mean and range over {learned['seeds']} "
         f"seed{'s' if learned['seeds'] > 1 else ''}).",
     )  # fmt: skip
@@ -179,7 +168,7 @@ def squash_line(results: Results) -> tuple[str, str] | None:
         "Where the border is the best action, clipping reaches it and squashing approaches it:",
         f"{lost[0]:.0e} against {lost[1]:.0e} lost on the bandit. On Pendulum {percent(clipped['border']['mean'])} of "
         f"clipped actions end at the border, {percent(squashed['border']['mean'])} of squashed ones within a fiftieth "
-        f"of it; return {ranged(clipped['drawn'])} against {ranged(squashed['drawn'])}: {verdict}.",
+        f"of it; return {ranged(clipped['drawn'], 0)} against {ranged(squashed['drawn'], 0)}: {verdict}.",
     )
 
 
@@ -282,9 +271,9 @@ def tables_of(results: Results) -> list[Table]:
         rows = [
             [
                 row["kind"],
-                *(ranged(row[key]) for key in ("drawn", "greedy", "area")),
+                *(ranged(row[key], 0) for key in ("drawn", "greedy", "area")),
                 *(percent(row[key]["mean"]) for key in ("border", "outside")),
-                ranged(row["scale"], 2),
+                ranged(row["scale"]),
                 str(row["seeds"]),
             ]
             for row in summary["pendulum"]

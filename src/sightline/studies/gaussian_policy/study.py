@@ -108,7 +108,7 @@ def run(settings: GaussianPolicy) -> None:
         settings,
         SAME,
         parts_of(settings),
-        facts={} if settings.quick else facts,
+        facts=facts,
         summarise=summarise,
         write_page=write_page,
     )

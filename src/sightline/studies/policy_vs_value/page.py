@@ -10,6 +10,7 @@ from typing import Any
 from markupsafe import Markup
 
 from sightline.studies import page
+from sightline.studies.measurements import ranged, write_page_of
 from sightline.studies.page import Section, Table
 from sightline.studies.policy_vs_value import figures, hills
 from sightline.studies.policy_vs_value.corridor import EPSILONS
@@ -19,38 +20,18 @@ Results = Mapping[str, Any]
 
 def write_page(out: Path, results: Results) -> Path:
     """Write the page and return its path."""
-    sections = [
-        section
-        for section in (
-            corridor_section(results),
-            dials_section(results),
-            noise_section(results),
-            hills_section(results),
-        )
-        if section is not None
-    ]
-    return page.write_page(
+    return write_page_of(
         out,
+        results,
         title="When is a policy the better thing to learn?",
         question=(
             "A value method learns what every action is worth and takes the best one; a policy method learns what to "
             "do, along the gradient of the return. When is the second the better choice, and what does it cost?"
         ),
         answer=answer_of(results),
-        sections=sections,
+        sections=[corridor_section(results), dials_section(results), noise_section(results), hills_section(results)],
         tables=tables_of(results),
-        results={**results, "finished": results["finished"] and not results["settings"]["quick"]},
-        unfinished=(
-            "It ran with --quick: the numbers show the page and mean nothing."
-            if results["settings"]["quick"]
-            else "The page shows what is there; --resume goes on."
-        ),
     )
-
-
-def ranged(values: Mapping[str, float], digits: int = 2) -> str:
-    """A mean with its lowest and highest over the seeds."""
-    return f"{values['mean']:.{digits}f} [{values['low']:.{digits}f}, {values['high']:.{digits}f}]"
 
 
 def count_words(value: float | int) -> str:
