@@ -18,6 +18,7 @@ from tests.rl.runs.short import AGENTS, course, short, weights
 from sightline.cli import main
 from sightline.rl.policies.settings import PolicySettings
 from sightline.rl.ppo import PPO
+from sightline.rl.runs import act
 from sightline.rl.runs.act import run_agent
 from sightline.rl.runs.live import Line
 from sightline.rl.runs.loaded import load_agent
@@ -198,3 +199,12 @@ def test_two_processes_are_one_with_all_environments(tmp_path: Path) -> None:
     assert alone.returncode == 2
     assert "was saved by 2 processes and here are 1: start as many" in alone.stderr
     assert load_agent(tmp_path / "two").steps == 768
+
+
+def test_the_last_evaluation_is_played_once(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    played = []
+    plain = act.evaluate
+    monkeypatch.setattr(act, "evaluate", lambda *given, **options: played.append(1) or plain(*given, **options))
+    run_agent(short(tmp_path, evaluate_every=256))
+    assert len(played) == 2
+    assert json.loads((tmp_path / "evaluation.json").read_text())["mean"] == course(tmp_path)[-1]["evaluation_mean"]

@@ -43,7 +43,7 @@ def run_agent(settings: Settings) -> None:
     torch.set_flush_denormal(True)  # squared gradients of quiet weights are; their roots cost ten times the others'
     with threadpool_limits(run.threads or None), open_processes() as me:
         try:
-            learner, ended = _train(settings)
+            learner, ended, evaluations = _train(settings)
         except RuntimeError as error:
             raise ValueError(str(error)) from error
         if not ended:
@@ -53,10 +53,11 @@ def run_agent(settings: Settings) -> None:
                 f"stopped after step {learner.steps} of {run.steps}; the same command with --resume goes on from there"
             )
         if me.writes:
-            _finish(settings, learner)
+            _finish(settings, learner, evaluations)
 
 
-def _train(settings: Settings) -> tuple[Learner, bool]:
+def _train(settings: Settings) -> tuple[Learner, bool, dict[int, Evaluation]]:
+    """The learner, whether the end was reached, and the evaluations on the way by their step."""
     run, me = settings.run, processes()
     device = choose_device(local_device(run.device))
     seed_everything(run.seed)
@@ -66,6 +67,12 @@ def _train(settings: Settings) -> tuple[Learner, bool]:
     note = resume(learner, run.out, seed=run.seed)
     if note is not None and me.writes:
         print(f"mind: {note}")
+    evaluations: dict[int, Evaluation] = {}
+
+    def evaluate_now() -> Mapping[str, float]:
+        evaluations[learner.steps] = found = _evaluation(settings, learner)
+        return {"evaluation_mean": found.mean, "evaluation_spread": found.spread}
+
     shown = live(run.steps)
     with stop_on_interrupt(repeated=me.count > 1) as stop, shown as show:
         ended = fit(
@@ -74,12 +81,12 @@ def _train(settings: Settings) -> tuple[Learner, bool]:
             run.out,
             steps=run.steps,
             every=Every(run.save_every, run.evaluate_every),
-            evaluate=lambda: _columns(_evaluation(settings, learner)),
+            evaluate=evaluate_now,
             stop=lambda: stop.requested,
             show=show if me.writes else lambda row: None,
         )
     learner.envs.close()
-    return learner, ended
+    return learner, ended, evaluations
 
 
 def _evaluation(settings: Settings, learner: Learner) -> Evaluation:
@@ -94,18 +101,14 @@ def _evaluation(settings: Settings, learner: Learner) -> Evaluation:
         envs.close()
 
 
-def _columns(evaluation: Evaluation) -> Mapping[str, float]:
-    return {"evaluation_mean": evaluation.mean, "evaluation_spread": evaluation.spread}
-
-
-def _finish(settings: Settings, learner: Learner) -> None:
+def _finish(settings: Settings, learner: Learner, evaluations: Mapping[int, Evaluation]) -> None:
     """The last evaluation, and where everything is."""
     run = settings.run
     if run.tensorboard:
         write_events(run.out)
     words = ""
     if run.evaluation_episodes:
-        found = _evaluation(settings, learner)
+        found = evaluations.get(learner.steps) or _evaluation(settings, learner)
         summary = {"steps": learner.steps, "sampled": run.evaluation_sampled, **found.summary()}
         write_whole(run.out / EVALUATION, json.dumps(summary, indent=2) + "\n")
         how = "drawn actions" if run.evaluation_sampled else "the most probable actions"
