@@ -2,6 +2,7 @@
 
 import importlib.util
 import multiprocessing
+import signal
 import subprocess
 import sys
 import warnings
@@ -208,6 +209,22 @@ def test_what_is_not_installed_is_named_with_the_command_that_installs_it() -> N
         "HalfCheetah-v5 needs more than is installed: pip install 'sightline[mujoco]'",
         "pictures of CartPole-v1 need pygame, which is not installed: pip install 'sightline[play]'",
     ], done.stderr
+
+
+@pytest.mark.parametrize("name", ["CartPole-v1", "FrozenLake-v1"])
+def test_a_process_that_has_drawn_still_ends_when_it_is_told_to(name: str) -> None:
+    needs("pygame")
+    script = (
+        "import os, signal\n"
+        "from sightline.envs.making import make_environments\n"
+        f"envs = make_environments('{name}', 1, render_mode='rgb_array')\n"
+        "envs.reset(seed=0)\n"
+        "assert envs.render()[0].any()\n"
+        "os.kill(os.getpid(), signal.SIGTERM)\n"
+        "print('still here')"
+    )
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stdout) == (-signal.SIGTERM, ""), done.stderr
 
 
 def only_here() -> gymnasium.Env[Any, Any]:

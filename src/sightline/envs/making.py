@@ -16,6 +16,7 @@ Left out: preprocessing of Atari frames other than that of ale_py's own vector e
 import importlib
 import importlib.util
 import inspect
+import os
 import re
 import warnings
 from collections.abc import Iterator, Mapping
@@ -208,10 +209,16 @@ def _without_deprecations_of_models(spec: EnvSpec | None) -> Iterator[None]:
 
 
 def _check_pygame(name: str, spec: EnvSpec | None, arguments: Mapping[str, Any]) -> None:
-    """Raise ValueError where pictures are wanted that need pygame; Gymnasium says so only when it is to draw."""
+    """Raise ValueError where pictures are wanted that need pygame; Gymnasium says so only when it is to draw.
+
+    SDL, on which pygame stands, would swallow SIGTERM from its first picture on, here and in all processes that are
+    forked later; it is asked not to.
+    """
     drawn = _code(spec).startswith(DRAWN_WITH_PYGAME) and arguments.get("render_mode") not in (None, "ansi")
     if drawn and importlib.util.find_spec("pygame") is None:
         raise ValueError(f"pictures of {name} need pygame, which is not installed: pip install 'sightline[play]'")
+    if drawn:
+        os.environ.setdefault("SDL_NO_SIGNAL_HANDLERS", "1")
 
 
 def _check_render_mode(name: str, spec: EnvSpec | None, asked: str | None) -> None:
