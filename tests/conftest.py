@@ -6,13 +6,17 @@ import jaxtyping
 import pytest
 import torch
 
+from sightline.run.denormals import denormals_are_lost
+
 
 @pytest.fixture(autouse=True)
-def _empty_is_nan() -> None:
+def _empty_is_nan() -> Iterator[None]:
     torch.use_deterministic_algorithms(True)  # only then does PyTorch fill what is uninitialised
     torch.utils.deterministic.fill_uninitialized_memory = True
     torch.manual_seed(0)
     torch.set_num_threads(1)  # threads of small tests wait for each other, ten times longer on a busy machine
+    yield
+    assert not denormals_are_lost(), "the test left the processor's switch for denormal numbers on, for all after it"
 
 
 @pytest.fixture

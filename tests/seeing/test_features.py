@@ -41,7 +41,7 @@ def test_it_is_its_parts() -> None:
         assert one.optimised is not None
         assert one.optimised.box == (5, 12, 7, 14)  # 8 x 8 around the unit in the middle
         torch.testing.assert_close(one.optimised.crop, liked[i, :, 5:13, 7:15])
-        torch.testing.assert_close(one.optimised.response, net(liked)[i, one.channel, 4, 5].item())
+        torch.testing.assert_close(torch.tensor(one.optimised.response), net(liked)[i, one.channel, 4, 5])
         assert one.deconvnet is not None
         torch.testing.assert_close(one.deconvnet, deconvnet(net, image, "4", one.channel))
         assert one.here is not None

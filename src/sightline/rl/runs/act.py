@@ -16,6 +16,7 @@ from sightline.rl.runs.evaluate import Evaluation, evaluate
 from sightline.rl.runs.live import live
 from sightline.rl.runs.loop import Every, fit, resume
 from sightline.rl.runs.settings import Settings
+from sightline.run.denormals import denormals_are_zero
 from sightline.run.device import choose_device, seed_everything
 from sightline.run.files import write_whole
 from sightline.run.folder import open_run
@@ -40,8 +41,7 @@ def run_agent(settings: Settings) -> None:
         raise ValueError(f"an agent takes 1 step or more, got --steps {run.steps}")
     if run.threads > 0:
         torch.set_num_threads(run.threads)
-    torch.set_flush_denormal(True)  # squared gradients of quiet weights are; their roots cost ten times the others'
-    with threadpool_limits(run.threads or None), open_processes() as me:
+    with denormals_are_zero(), threadpool_limits(run.threads or None), open_processes() as me:
         try:
             learner, ended, evaluations = _train(settings)
         except RuntimeError as error:

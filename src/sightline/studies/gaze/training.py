@@ -29,6 +29,7 @@ from sightline.envs.making import make_environments
 from sightline.rl.policies.policy import Policy, make_policy
 from sightline.rl.policies.settings import PolicySettings
 from sightline.run import append_metrics, has_checkpoint, load_checkpoint, open_run, save_checkpoint, seed_everything
+from sightline.run.denormals import denormals_are_zero
 from sightline.studies.gaze.planner import good_steps
 
 NAME, LIMIT = "sightline/BoxWorldSmall-v0", 60
@@ -96,11 +97,11 @@ def build(training: Training) -> tuple[Policy, dict[str, Any]]:
     return policy, config
 
 
+@denormals_are_zero()
 def train(
     training: Training, out: Path, *, resume: bool = False, stop: Callable[[], bool] = lambda: False
 ) -> Policy | None:
     """Train to the end and return the policy; None if it was stopped before, after the chapter it was in."""
-    torch.set_flush_denormal(True)
     policy, config = build(training)
     folder = open_run(out / training.folder, config, resume=resume)
     optimizer = torch.optim.Adam(policy.parameters(), RATE)
