@@ -23,7 +23,7 @@ from torch import Tensor, nn
 
 from sightline.models.trace import By
 from sightline.ops.criss_cross import criss_cross_attention
-from sightline.rl.policies.body import Body, as_image
+from sightline.rl.policies.body import Body
 from sightline.rl.trees import Arrays
 from sightline.seeing.attention import on_grid
 from sightline.seeing.attention_calls import Call, watch_attention
@@ -51,7 +51,7 @@ def gaze_of(body: Body, observation: Arrays) -> Gaze | None:
         part = observation
         for key in path:
             part = part[key]
-        found = gaze_of_encoder(encoder, as_image(part, space), summary=body.pool == "summary")
+        found = gaze_of_encoder(encoder, body.image(part, space), summary=body.pool == "summary")
         if found is not None:
             return found
     return None

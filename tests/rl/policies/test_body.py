@@ -257,3 +257,21 @@ def test_convolutions_compute_with_channels_last(shape: tuple[int, ...]) -> None
     encoder.register_forward_hook(lambda module, inputs, out: seen.append(out))
     body(torch.zeros(2, *shape, dtype=torch.uint8))
     assert seen[0].is_contiguous(memory_format=torch.channels_last)
+
+
+def test_bytes_are_centred_if_asked_and_numbers_are_not() -> None:
+    class Seen(nn.Module):
+        def forward(self, image: torch.Tensor) -> torch.Tensor:
+            return image
+
+    rows = torch.tensor([[0, 51, 255]], dtype=torch.uint8).reshape(1, 1, 3, 1)
+    for dtype, centred, wanted in (
+        (BYTE, False, [0.0, 0.2, 1.0]),
+        (BYTE, True, [-1.0, -0.6, 1.0]),
+        (FLOAT, True, [0.0, 51.0, 255.0]),
+    ):
+        space = spaces.Box(0, 255, (1, 3, 1), dtype)
+        body = Body(space, hidden=(), encoder=Seen(), centred=centred)
+        torch.testing.assert_close(
+            body(rows.to(torch.uint8 if dtype == BYTE else torch.float32)).flatten(), torch.tensor(wanted)
+        )

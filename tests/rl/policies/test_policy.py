@@ -327,3 +327,8 @@ def test_images_of_different_kinds_are_said() -> None:
     seen = spaces.Dict(a=spaces.Box(0, 255, (5, 4, 3), np.uint8), b=spaces.Box(0, 255, (5, 4, 1), np.uint8))
     with pytest.raises(ValueError, match=r"channels"):
         make_policy(seen, spaces.Discrete(3))
+
+
+def test_centring_asks_for_bytes() -> None:
+    with pytest.raises(ValueError, match=r"the bytes of images are centred and .* has none: leave --centred out"):
+        make_policy(SEEN, spaces.Discrete(2), PolicySettings(centred=True))

@@ -3,7 +3,7 @@
 | space                   | becomes                                                          |
 |-------------------------|------------------------------------------------------------------|
 | Box of up to two axes   | its numbers                                                      |
-| Box of three axes       | an image [c, h, w]; uint8 is divided by 255                      |
+| Box of three axes       | an image [c, h, w]; uint8 becomes 0 to 1, or -1 to 1             |
 | Box of four axes        | stacked images: one image whose channels are those of all        |
 | Discrete, MultiDiscrete | an indicator of every choice                                     |
 | MultiBinary             | zeros and ones                                                   |
@@ -47,6 +47,7 @@ class Body(nn.Module):
         encoder: `[b, c, h, w] -> [b, channels, y, x]`; needed where the space has images. Each image gets its own copy.
         pool: what of the map the MLP reads: all of it ("flatten"), its largest or mean value of every channel, or the
             encoder's own "summary", which is the mean where it has none.
+        centred: whether bytes become -1 to 1 where they would otherwise become 0 to 1.
 
     Raises:
         ValueError: an image without an encoder, an encoder without an image, or a space that no network takes.
@@ -60,9 +61,10 @@ class Body(nn.Module):
         activation: str = "tanh",
         encoder: nn.Module | None = None,
         pool: str = "flatten",
+        centred: bool = False,
     ) -> None:
         super().__init__()
-        self.pool = choose("pool", pool, POOLS)
+        self.pool, self.centred = choose("pool", pool, POOLS), centred
         found = list(parts_of(space))
         if not found:
             raise ValueError(
@@ -82,7 +84,7 @@ class Body(nn.Module):
         with torch.no_grad():
             for (_, part), one in zip(self.images, self.encoders, strict=True):
                 with evaluated(one):
-                    inputs += self._pooled(one, as_image(torch.zeros(1, *(part.shape or ())), part)).shape[1]
+                    inputs += self._pooled(one, self.image(torch.zeros(1, *(part.shape or ())), part)).shape[1]
         self.mlp = make_mlp(inputs, hidden, activation)
         self.width = hidden[-1] if hidden else inputs
         self.plain = len(found) == 1 and found[0][0] == () and isinstance(found[0][1], spaces.Box) and not self.images
@@ -93,8 +95,13 @@ class Body(nn.Module):
             return self.mlp(_rows(observation).float())
         seen = [_numbers(_at(observation, path), part) for path, part in self.numbers]
         for (path, part), encoder in zip(self.images, self.encoders, strict=True):
-            seen.append(self._pooled(encoder, as_image(_at(observation, path), part)))
+            seen.append(self._pooled(encoder, self.image(_at(observation, path), part)))
         return self.mlp(torch.cat(seen, 1) if len(seen) > 1 else seen[0])
+
+    def image(self, x: Shaped[Tensor, "n ..."], space: spaces.Space[Any]) -> Float[Tensor, "n c h w"]:
+        """As the encoder gets it."""
+        image = as_image(x, space)
+        return 2 * image - 1 if self.centred and space.dtype == np.uint8 else image
 
     def _pooled(self, encoder: nn.Module, image: Float[Tensor, "n c h w"]) -> Float[Tensor, "n k"]:
         summary = getattr(encoder, "summary", None)

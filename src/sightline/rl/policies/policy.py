@@ -136,6 +136,8 @@ def make_policy(
     images = [part for _, part in parts_of(observation_space) if is_image(part)]
     if settings.encoder and not images:
         raise ValueError(f"the encoder {settings.encoder} reads images and {observation_space} has none: leave it out")
+    if settings.centred and not any(part.dtype == np.uint8 for part in images):
+        raise ValueError(f"the bytes of images are centred and {observation_space} has none: leave --centred out")
     if images and encoder is None:
         channels = image_channels(images[0])
         encoder = build_encoder(settings.encoder or "convolution", images[0], channels, trust=trust)
@@ -144,7 +146,10 @@ def make_policy(
     activation = settings.activation or ("relu" if images else "tanh")
 
     def body(one: nn.Module | None) -> Body:
-        return Body(observation_space, hidden=hidden, activation=activation, encoder=one, pool=settings.pool)
+        return Body(
+            observation_space, hidden=hidden, activation=activation, encoder=one, pool=settings.pool,
+            centred=settings.centred,
+        )  # fmt: skip
 
     first = body(encoder)
     return Policy(first, fit, None if shared else body(copy.deepcopy(encoder)))

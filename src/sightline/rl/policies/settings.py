@@ -19,6 +19,8 @@ class PolicySettings:
     arguments as JSON."""
     pool: str = "flatten"
     """What of the encoder's map is read: flatten, max, mean or summary."""
+    centred: bool = False
+    """Bring the bytes of images to -1 to 1, where they otherwise become 0 to 1."""
     shared: bool | None = None
     """Whether actor and critic share their features; none: as images are observed."""
     scale: str = "free"
