@@ -14,7 +14,7 @@ from sightline.envs.corridor import Corridor
 from sightline.envs.environment import Environment
 from sightline.envs.gymnasium import Single, Vector
 
-IDS = ["sightline/Catch-v0", "sightline/Corridor-v0", "sightline/BoxWorld-v0", "sightline/BoxWorldSmall-v0"]
+IDS = [f"sightline/{name}-v0" for name in ("Catch", "Corridor", "Recall", "BoxWorld", "BoxWorldSmall")]
 KINDS: dict[str, tuple[Environment[Any], int | None]] = {
     "catch": (Catch(rows=5), None),
     "catch cut short": (Catch(rows=5), 3),

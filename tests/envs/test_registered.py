@@ -21,7 +21,7 @@ from sightline.envs.gymnasium import Single, Vector
 from sightline.envs.registered import register
 from sightline.run import load_checkpoint, save_checkpoint
 
-IDS = ["sightline/Catch-v0", "sightline/Corridor-v0", "sightline/BoxWorld-v0", "sightline/BoxWorldSmall-v0"]
+IDS = [f"sightline/{name}-v0" for name in ("Catch", "Corridor", "Recall", "BoxWorld", "BoxWorldSmall")]
 each_id = pytest.mark.parametrize("name", IDS)
 
 

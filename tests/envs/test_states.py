@@ -23,6 +23,7 @@ from sightline.envs.states import (
 PLAIN = [
     "sightline/Catch-v0",
     "sightline/Corridor-v0",
+    "sightline/Recall-v0",
     "sightline/BoxWorldSmall-v0",
     "CartPole-v1",
     "MountainCar-v0",

@@ -19,9 +19,12 @@ from sightline.rl.learner import Learner
 from sightline.rl.policies import Policy, PolicySettings, make_policy
 
 
-def learner_of(envs: Any, settings: A2C, seed: int = 7, hidden: tuple[int, ...] = (8,), **options: Any) -> Learner:
+def learner_of(
+    envs: Any, settings: A2C, seed: int = 7, hidden: tuple[int, ...] = (8,), memory: int = 0, **options: Any
+) -> Learner:
     torch.manual_seed(4)
-    policy = make_policy(envs.single_observation_space, envs.single_action_space, PolicySettings(hidden=hidden))
+    built = PolicySettings(hidden=hidden, memory=memory)
+    policy = make_policy(envs.single_observation_space, envs.single_action_space, built)
     return Learner(
         policy,
         envs,
@@ -44,32 +47,35 @@ def by_a_plain_loop(
         environment = Counting()
         observation, _ = environment.reset(seed=seed + index)
         parts: list[list[tuple[Any, ...]]] = [[]]
-        step = 0
+        step, past = 0, policy.start(1)
         while step < settings.rollout:
             x = torch.from_numpy(observation)[None]
             with torch.no_grad():
-                raw = policy.draw(policy.distribution(x), torch.from_numpy(policy.fit.draw(generator, 1)))
+                features = policy.features(x, past)
+                distribution, value = policy.heads(features, x)
+                value, past = value.item(), policy.after(features)
+                raw = policy.draw(distribution, torch.from_numpy(policy.fit.draw(generator, 1)))
                 observation, reward, terminated, truncated, _ = environment.step(raw[0].numpy().clip(-1, 1))
-                after = 0.0 if terminated else policy.value(torch.from_numpy(observation)[None]).item()
-                value = policy.value(x).item()
+                after = 0.0 if terminated else policy.value(torch.from_numpy(observation)[None], past).item()
             parts[-1].append((x, raw, reward + settings.gamma * after - value, value))
             step += 1
             if terminated or truncated:
-                observation, _ = environment.reset()
+                (observation, _), past = environment.reset(), policy.start(1)
                 parts.append([])
                 step += mode == "NextStep"  # a row that only resets
         for part in parts:
             for t, (x, raw, _, value) in enumerate(part):
                 advantage = sum(weight**k * one[2] for k, one in enumerate(part[t:]))
-                rows.append((x, raw, advantage, advantage + value))
+                rows.append((x, raw, advantage, advantage + value, t))
     spread = np.array([one[2] for one in rows])
     policy.zero_grad()
     loss = torch.zeros(())
     sums = {"policy_loss": 0.0, "value_loss": 0.0, "entropy": 0.0}
-    for x, raw, advantage, target in rows:
+    for x, raw, advantage, target, t in rows:
         if settings.normalise_advantages:
             advantage = (advantage - spread.mean()) / spread.std()
-        distribution, value = policy(x)
+        features = policy.features(x, past if t else policy.start(1))
+        (distribution, value), past = policy.heads(features, x), policy.after(features)
         gain, error = advantage * policy.log_prob(distribution, raw).sum(), (value - target).square().sum()
         loss = loss - gain + settings.value_factor * 0.5 * error
         loss = loss - settings.entropy_factor * distribution.entropy().sum()
@@ -91,9 +97,10 @@ def by_a_plain_loop(
     ids=["to the end", "lambda, normalised", "one step"],
 )
 @pytest.mark.parametrize("mode", MODES)
-def test_an_update_is_what_a_plain_loop_over_single_environments_makes(mode: str, settings: A2C) -> None:
+@pytest.mark.parametrize("memory", [0, 4])
+def test_an_update_is_what_a_plain_loop_over_single_environments_makes(mode: str, settings: A2C, memory: int) -> None:
     envs = counting(mode, 3)
-    learner = learner_of(envs, settings)
+    learner = learner_of(envs, settings, memory=memory)
     expected, means = by_a_plain_loop(copy.deepcopy(learner.policy), settings, 3, 7, mode)
     taken: list[tuple[torch.Tensor, float | None]] = []
     learner.step = lambda largest: taken.append((learner.flat.gradient.clone(), largest))  # type: ignore[method-assign]

@@ -53,11 +53,14 @@ def slow_loop(policy: Policy, environment: gymnasium.Env[Any, Any], index: int, 
     """One environment stepped by hand, its policy asked one row at a time."""
     generator = np.random.default_rng(np.random.SeedSequence(SEED, spawn_key=(index,)))
     observation, _ = environment.reset(seed=SEED + index)
-    rows = []
+    rows: list[Any] = []
+    past = policy.start(1)
     with torch.no_grad():
         while len(rows) < transitions:
             row = map_arrays(torch.from_numpy, tuple_batch(observation))
-            distribution, value = policy(row)
+            features = policy.features(row, past)
+            distribution, value = policy.heads(features, row)
+            past = policy.after(features)
             raw = policy.draw(distribution, torch.from_numpy(policy.fit.draw(generator, 1)))
             step = environment.step(policy.to_space(raw.numpy())[0])
             following, reward, terminated, truncated, _ = step
@@ -69,11 +72,13 @@ def slow_loop(policy: Policy, environment: gymnasium.Env[Any, Any], index: int, 
                     "terminated": terminated,
                     "truncated": truncated,
                     "values": value[0].numpy(),
-                    "next_values": policy.value(map_arrays(torch.from_numpy, tuple_batch(following)))[0].numpy(),
+                    "next_values": policy.value(map_arrays(torch.from_numpy, tuple_batch(following)), past)[0].numpy(),
                     "log_probability": policy.log_prob(distribution, raw)[0].numpy(),
                 }
             )
-            observation = environment.reset()[0] if terminated or truncated else following
+            observation = following
+            if terminated or truncated:
+                observation, past = environment.reset()[0], policy.start(1)
     return rows
 
 
@@ -89,7 +94,11 @@ def assert_rows(found: list[Any], expected: list[Any]) -> None:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("kind", KINDS)
-@pytest.mark.parametrize("settings", [{}, {"shared": True, "squash": True}], ids=["separate", "shared, squashed"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"shared": True, "squash": True}, {"memory": 5}, {"memory": 5, "shared": True, "scale": "state"}],
+    ids=["separate", "shared, squashed", "separate memories", "a shared memory"],
+)
 def test_experience_is_that_of_a_slow_loop(mode: str, kind: str, settings: dict[str, Any]) -> None:
     envs = counting(mode, ENVIRONMENTS, kind)
     policy = policy_for(envs, **settings)
@@ -109,13 +118,14 @@ def test_experience_is_that_of_a_slow_loop(mode: str, kind: str, settings: dict[
     assert (learner.steps < 3 * STEPS * ENVIRONMENTS) == (mode == "NextStep")
 
 
-def test_many_rows_are_valued_in_parts() -> None:
+@pytest.mark.parametrize("memory", [0, 5])
+def test_many_rows_are_valued_in_parts(memory: int) -> None:
     envs = counting("SameStep", 40)
-    policy = policy_for(envs)
+    policy = policy_for(envs, memory=memory)
     experience = learner_for(envs, policy, rollout=2 * CHUNK // 40 + 3).collect()
     assert experience.reward.numel() > 2 * CHUNK
     with torch.no_grad():
-        distribution, values = policy(experience.observation.flatten(0, 1))
+        distribution, values = policy(experience.observation.flatten(0, 1), experience.past)
         log_p = policy.log_prob(distribution, experience.action.flatten(0, 1))
     torch.testing.assert_close(experience.values.flatten(), values)
     torch.testing.assert_close(experience.log_probability.flatten(), log_p)

@@ -40,13 +40,44 @@ def test_the_order_of_an_environment_does_not_depend_on_its_company() -> None:
     assert all(orders.count(one) == 1 for one in orders), "each environment has a stream of its own"
 
 
+@pytest.mark.parametrize(("steps", "environments", "parts"), [(5, 6, 3), (1, 4, 1), (3, 2, 2)])
+def test_an_epoch_has_every_environment_once_in_the_order_of_time(steps: int, environments: int, parts: int) -> None:
+    order = Order(environments, seed=0)
+    orders = []
+    for _ in range(6):
+        found = order.epoch_of_environments(steps, parts)
+        each = [part.unflatten(0, (steps, environments // parts)) for part in found]
+        for part in each:
+            assert torch.equal(part, part[:1] + environments * torch.arange(steps)[:, None])
+        orders.append(torch.cat([part[0] for part in each]).tolist())
+    assert all(sorted(one) == list(range(environments)) for one in orders)
+    assert len(set(map(tuple, orders))) > 1
+
+
+def test_every_process_has_its_own_environments_of_the_same_minibatch() -> None:
+    whole = Order(5, seed=7)
+    left, right = Order(2, seed=7, total=5), Order(3, seed=7, first=2, total=5)
+    for _ in range(4):
+        for all_five, two, three in zip(
+            *(one.epoch_of_environments(4, 5) for one in (whole, left, right)), strict=True
+        ):
+            environments = [part.unflatten(0, (4, -1))[0].tolist() for part in (all_five, two) if len(part)]
+            here = three[: len(three) // 4].tolist()
+            assert environments[0] == (environments[1:] or [[]])[0] + [one + 2 for one in here]
+    with pytest.raises(ValueError, match=r"^5 environments cannot be shared out evenly over 2 minibatches$"):
+        whole.epoch_of_environments(4, 2)
+
+
 def test_an_order_goes_on_where_it_was() -> None:
     order, resumed = Order(3, seed=1), Order(3, seed=2)
     order.epoch(6, 2)
+    order.epoch_of_environments(2, 3)
     saved = json.loads(json.dumps(encode(order.state_dict(), {}, "order")))
     expected = [order.epoch(6, 2) for _ in range(2)]
+    whole = [torch.stack(order.epoch_of_environments(2, 3)) for _ in range(3)]
     resumed.load_state_dict(decode(saved, {}))
     assert all(torch.equal(resumed.epoch(6, 2), one) for one in expected)
+    assert all(torch.equal(torch.stack(resumed.epoch_of_environments(2, 3)), one) for one in whole)
     with pytest.raises(ValueError, match=r"^the saved order is of 3 environments, here are 4$"):
         Order(4, seed=1).load_state_dict(order.state_dict())
 
@@ -62,6 +93,13 @@ def test_how_many_minibatches() -> None:
     assert minibatches(128, 8, 1024) == 1
     assert minibatches(128, 8, 8) == 128
     assert minibatches(6, 4, 12) == 2
+    assert minibatches(6, 4, 12, whole=True) == 2
+    assert minibatches(128, 8, 128, whole=True) == 8
+    says = (
+        "minibatches of 16 do not share them out evenly over whole environments, which a memory needs: use --batch 12,"
+    )
+    with pytest.raises(ValueError, match=says):
+        minibatches(12, 4, 16, whole=True)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from sightline.rl.advantages import normalised_everywhere
 from sightline.rl.learner import Experience, Learner
 from sightline.rl.minibatches import Order
 from sightline.rl.policies import Flat, Policy, PolicySettings, make_policy
+from sightline.rl.policies.memory import Past
 from sightline.rl.ppo import PPO, loss, train
 
 SEED, ROLLOUT = 5, 12
@@ -62,10 +63,27 @@ def rowwise(policy: Policy, observation: torch.Tensor, action: torch.Tensor) -> 
     return out
 
 
-def looped_loss(policy: Policy, rows: dict[str, Any], ppo: PPO, clip: float) -> tuple[Any, list[float]]:
+def rowwise_with_a_memory(policy: Policy, seen: Experience, b: int) -> list[tuple[Any, Any, Any]]:
+    """The same for one environment's rollout, from what was remembered when it began."""
+    assert seen.past is not None
+    out, state = [], seen.past.state[b : b + 1]
+    for t in range(len(seen.reward)):
+        x, action = seen.observation[t, b][None], seen.action[t, b][None]
+        if seen.past.begins[t, b]:
+            state = torch.zeros_like(state)
+        features = policy.features(x, Past(state, torch.zeros(1, 1, dtype=torch.bool)))
+        distribution, value = policy.heads(features, x)
+        state = policy.states(features)
+        out.append((policy.log_prob(distribution, action)[0], distribution.entropy()[0], value[0]))
+    return out
+
+
+def looped_loss(
+    policy: Policy, rows: dict[str, Any], ppo: PPO, clip: float, said: list[tuple[Any, Any, Any]] | None = None
+) -> tuple[Any, list[float]]:
     """The loss of some rows, one after the other, and its statistics."""
     terms: list[list[Any]] = []
-    for i, (log_p, entropy, value) in enumerate(rowwise(policy, rows["observation"], rows["action"])):
+    for i, (log_p, entropy, value) in enumerate(said or rowwise(policy, rows["observation"], rows["action"])):
         if "valid" in rows and not rows["valid"][i]:
             continue
         advantage, target = float(rows["advantage"][i]), float(rows["target"][i])
@@ -160,8 +178,13 @@ def slow_train(learner: Learner, ppo: PPO, updates: int, total: int) -> None:
         kept = advantages[valid].double()
         advantages = torch.where(valid, ((advantages - kept.mean()) / kept.std(unbiased=False)).float(), 0.0)
         for _ in range(ppo.epochs):
-            for index in order.epoch(ppo.rollout, ppo.rollout * count // ppo.batch):
+            shuffled = order.epoch_of_environments if policy.remembers else order.epoch
+            for index in shuffled(ppo.rollout, ppo.rollout * count // ppo.batch):
                 t, b = index // count, index % count
+                said = None
+                if policy.remembers:
+                    each = [rowwise_with_a_memory(policy, seen, one) for one in b[: ppo.batch // ppo.rollout].tolist()]
+                    said = [row for time in zip(*each, strict=True) for row in time]
                 rows = {
                     "observation": seen.observation[t, b],
                     "action": seen.action[t, b],
@@ -171,18 +194,22 @@ def slow_train(learner: Learner, ppo: PPO, updates: int, total: int) -> None:
                     "target": targets[t, b],
                     "valid": valid[t, b],
                 }
-                looped_loss(policy, rows, ppo, ppo.clip)[0].backward()
+                looped_loss(policy, rows, ppo, ppo.clip, said)[0].backward()
                 torch.nn.utils.clip_grad_norm_(policy.parameters(), ppo.gradient_clip)
                 oracle.step()
                 learner.flat.clear()
 
 
 @pytest.mark.parametrize("mode", MODES)
-@pytest.mark.parametrize("shared", [False, True], ids=["by hand", "autograd"])
-def test_training_is_a_slow_loops(mode: str, shared: bool) -> None:
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"shared": True}, {"memory": 4}, {"memory": 4, "shared": True}],
+    ids=["by hand", "autograd", "memories", "a memory"],
+)
+def test_training_is_a_slow_loops(mode: str, settings: dict[str, Any]) -> None:
     total = 10 * ROLLOUT * 4
-    ppo = replace(SMALL, epochs=2)
-    fast, slow = (learner_for(counting(mode, 4), ppo, shared=shared, normalise=True) for _ in range(2))
+    ppo = replace(SMALL, epochs=2, batch=2 * ROLLOUT if "memory" in settings else SMALL.batch)
+    fast, slow = (learner_for(counting(mode, 4), ppo, normalise=True, **settings) for _ in range(2))
     rows = train(fast, ppo, total)
     for _ in range(2):
         next(rows)
@@ -194,12 +221,17 @@ def test_training_is_a_slow_loops(mode: str, shared: bool) -> None:
 
 
 @pytest.mark.parametrize("normalise", [False, True])
-@pytest.mark.parametrize("settings", [{}, {"shared": True}, {"squash": True}], ids=["by hand", "shared", "squashed"])
+@pytest.mark.parametrize(
+    "settings",
+    [{}, {"shared": True}, {"squash": True}, {"memory": 4}],
+    ids=["by hand", "shared", "squashed", "a memory"],
+)
 def test_who_resets_makes_no_difference(settings: dict[str, Any], normalise: bool) -> None:
     found = []
+    ppo = replace(SMALL, batch=2 * ROLLOUT)
     for mode in ("SameStep", "Disabled"):
         learner = learner_for(counting(mode, 4), normalise=normalise, **settings)
-        rows = list(train(learner, SMALL, 5 * 4 * ROLLOUT))
+        rows = list(train(learner, ppo, 5 * 4 * ROLLOUT))
         assert len(rows) == 5
         found.append((weights(learner), [{k: v for k, v in r.items() if k != "steps_per_second"} for r in rows]))
     assert torch.equal(found[0][0], found[1][0])
@@ -208,7 +240,7 @@ def test_who_resets_makes_no_difference(settings: dict[str, Any], normalise: boo
 
 def transitions(mode: str, settings: dict[str, Any], rollouts: int) -> list[list[tuple[Any, ...]]]:
     """What each environment goes through while training with a rate of 0, so that the policy stays as it is."""
-    ppo = replace(SMALL, learning_rate=0.0)
+    ppo = replace(SMALL, learning_rate=0.0, batch=2 * ROLLOUT)
     learner = learner_for(counting(mode, 4), ppo, **settings)
     out: list[list[tuple[Any, ...]]] = [[] for _ in range(4)]
     collect = learner.collect
@@ -228,7 +260,7 @@ def transitions(mode: str, settings: dict[str, Any], rollouts: int) -> list[list
     return out
 
 
-@pytest.mark.parametrize("settings", [{}, {"shared": True}], ids=["by hand", "shared"])
+@pytest.mark.parametrize("settings", [{}, {"shared": True}, {"memory": 4}], ids=["by hand", "shared", "a memory"])
 def test_rows_that_only_reset_are_no_transitions(settings: dict[str, Any]) -> None:
     every, fewer = (transitions(mode, settings, 4) for mode in ("SameStep", "NextStep"))
     for whole, part in zip(every, fewer, strict=True):

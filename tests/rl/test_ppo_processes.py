@@ -27,6 +27,8 @@ CASES: dict[str, tuple[str, str, dict[str, Any], PPO]] = {
     "shared, reset rows": ("vector", "NextStep", {"shared": True}, replace(SMALL, batch=4, epochs=1)),
     "choices by hand": ("catch", "NextStep", {"shared": False}, SMALL),
     "parts and an image": ("dict", "NextStep", {"normalise": True}, SMALL),
+    "a memory": ("vector", "SameStep", {"memory": 5}, replace(SMALL, batch=24)),
+    "a memory of choices, reset rows": ("catch", "NextStep", {"memory": 5}, replace(SMALL, batch=12)),
     "stopped by its KL": ("vector", "NextStep", {}, replace(SMALL, batch=48, epochs=6, target_kl=2e-3)),
 }
 
@@ -36,7 +38,7 @@ def three_updates(name: str, first: int, count: int) -> dict[str, np.ndarray]:
     envs = Vector(Catch(), count, autoreset_mode=mode) if kind == "catch" else counting(mode, count, kind)
     normalise = {f"normalise_{what}": "normalise" in settings for what in ("observations", "rewards")}
     torch.manual_seed(1)
-    options = PolicySettings(hidden=(8, 6), shared=settings.get("shared"))
+    options = PolicySettings(hidden=(8, 6), shared=settings.get("shared"), memory=settings.get("memory", 0))
     policy = make_policy(envs.single_observation_space, envs.single_action_space, options)
     rates: dict[str, Any] = {"gamma": ppo.gamma, "learning_rate": ppo.learning_rate}
     learner = Learner(policy, envs, rollout=ppo.rollout, seed=5, first=first, **rates, **normalise)

@@ -34,9 +34,10 @@ from sightline.rl.returns import finished
 from sightline.run.processes import open_processes
 
 
-def small_policy(envs: Any) -> Policy:
+def small_policy(envs: Any, memory: int = 0) -> Policy:
     torch.manual_seed(4)
-    return make_policy(envs.single_observation_space, envs.single_action_space, PolicySettings(hidden=(8,)))
+    settings = PolicySettings(hidden=(8,), memory=memory)
+    return make_policy(envs.single_observation_space, envs.single_action_space, settings)
 
 
 def learner_of(envs: Any, settings: Reinforce | A2C, seed: int = 7, first: int = 0, **options: Any) -> Learner:
@@ -75,16 +76,18 @@ def by_a_plain_loop(
         environment = Counting()
         for episode in range(settings.episodes):
             observation, _ = environment.reset(seed=seed + index) if episode == 0 else environment.reset()
-            steps, over = [], False
+            steps, over, past = [], False, policy.start(1)
             while not over:
                 x = torch.from_numpy(observation)[None]
                 with torch.no_grad():
-                    raw = policy.draw(policy.distribution(x), torch.from_numpy(policy.fit.draw(generator, 1)))
+                    features = policy.features(x, past)
+                    noise = torch.from_numpy(policy.fit.draw(generator, 1))
+                    raw, past = policy.draw(policy.heads(features, x)[0], noise), policy.after(features)
                 observation, reward, terminated, truncated, _ = environment.step(raw[0].numpy().clip(-1, 1))
                 steps.append((x, raw, reward))
                 over = terminated or truncated
             with torch.no_grad():
-                beyond = policy.value(torch.from_numpy(observation)[None])[0].item()
+                beyond = policy.value(torch.from_numpy(observation)[None], past)[0].item()
             total = beyond if settings.baseline == "value" and not terminated else 0.0
             for power, (x, raw, reward) in reversed(list(enumerate(steps))):
                 total = reward + settings.gamma * total
@@ -92,8 +95,9 @@ def by_a_plain_loop(
     policy.zero_grad()
     loss = torch.zeros(())
     sums = {"policy_loss": 0.0, "value_loss": 0.0, "entropy": 0.0}
-    for x, raw, total, power, episode in rows:
-        distribution, value = policy(x)
+    for x, raw, total, power, episode in sorted(rows, key=lambda one: (one[4], one[3])):  # in the order of time
+        features = policy.features(x, past if power else policy.start(1))
+        (distribution, value), past = policy.heads(features, x), policy.after(features)
         baseline = {
             "none": 0.0,
             "value": float(value.detach()),
@@ -113,15 +117,16 @@ def by_a_plain_loop(
     return torch.cat(gradients), {name: one / len(rows) for name, one in sums.items()}
 
 
+@pytest.mark.parametrize("memory", [0, 4])
 @pytest.mark.parametrize("baseline", BASELINES)
 @pytest.mark.parametrize("mode", MODES)
-def test_an_update_is_what_a_plain_loop_over_single_environments_makes(mode: str, baseline: str) -> None:
+def test_an_update_is_what_a_plain_loop_over_single_environments_makes(mode: str, baseline: str, memory: int) -> None:
     settings = Reinforce(
         rollout=4, episodes=3, baseline=baseline, gamma=0.9, discount_state=True, entropy_factor=0.3, value_factor=0.7
     )
     envs = counting(mode, 3)
-    expected, means = by_a_plain_loop(small_policy(envs), settings, 3, seed=7)
-    learner = learner_of(envs, settings)
+    expected, means = by_a_plain_loop(small_policy(envs, memory), settings, 3, seed=7)
+    learner = learner_of(envs, settings, policy=small_policy(envs, memory))
     taken = gradients_of(learner)
     row = next(train(learner, settings, 10**6))
     assert row["episodes"] == 9
@@ -279,12 +284,14 @@ TOGETHER = {
     "constant, normalised": Reinforce(rollout=8, episodes=1, baseline="constant", normalise=True),
     "a2c": A2C(rollout=3, entropy_factor=0.01),  # short enough for a process where nothing counts
     "a2c, normalised": A2C(rollout=8, gae_lambda=0.9, normalise_advantages=True),
+    "a memory": Reinforce(rollout=8, entropy_factor=0.01),
+    "a2c with a memory": A2C(rollout=3, entropy_factor=0.01),
 }
 
 
-def learned_together(settings: Reinforce | A2C, environments: int, first: int) -> dict[str, Any]:
-    envs = Vector(ShortOrLong(), environments, autoreset_mode="NextStep")
-    learner = learner_of(envs, settings, first=first)
+def learned_together(name: str, environments: int, first: int) -> dict[str, Any]:
+    envs, settings = Vector(ShortOrLong(), environments, autoreset_mode="NextStep"), TOGETHER[name]
+    learner = learner_of(envs, settings, first=first, policy=small_policy(envs, 4 * ("memory" in name)))
     rows = updated(learner, settings, 3)
     return {"rows": rows, "weights": learner.flat.parameter.detach().clone()}
 
@@ -293,7 +300,7 @@ def in_two_processes(rank: int, folder: str, port: int) -> None:
     os.environ.update(RANK=str(rank), WORLD_SIZE="2", MASTER_ADDR="127.0.0.1", MASTER_PORT=str(port))
     torch.set_num_threads(1)
     with open_processes():
-        out = {name: learned_together(settings, 2, 2 * rank) for name, settings in TOGETHER.items()}
+        out = {name: learned_together(name, 2, 2 * rank) for name in TOGETHER}
     torch.save(out, f"{folder}/{rank}.pt")
 
 
@@ -311,7 +318,7 @@ def processes_apart(tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, 
 def test_two_processes_with_half_the_environments_are_one_with_all(
     name: str, processes_apart: list[dict[str, Any]]
 ) -> None:
-    whole = learned_together(TOGETHER[name], 4, 0)
+    whole = learned_together(name, 4, 0)
     first, second = (part[name] for part in processes_apart)
     assert torch.equal(first["weights"], second["weights"])
     torch.testing.assert_close(first["weights"], whole["weights"], rtol=1e-4, atol=1e-5)

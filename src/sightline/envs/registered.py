@@ -16,6 +16,7 @@ from sightline.envs.box_world import BoxWorld
 from sightline.envs.catch import Catch
 from sightline.envs.corridor import Corridor
 from sightline.envs.gymnasium import METADATA, Single, Vector
+from sightline.envs.recall import Recall
 
 
 @dataclass(frozen=True)
@@ -50,8 +51,9 @@ class Maker:
         )
 
 
-catch, corridor, box_world = Maker(Catch), Maker(Corridor), Maker(BoxWorld)
+catch, corridor, box_world, recall = Maker(Catch), Maker(Corridor), Maker(BoxWorld), Maker(Recall)
 catch_vector, corridor_vector, box_world_vector = catch.vector, corridor.vector, box_world.vector
+recall_vector = recall.vector
 SMALL = {"size": 6, "goal_length": (1, 2), "distractors": (0, 1)}
 
 
@@ -60,6 +62,7 @@ def register() -> None:
     for name, maker, limit, options in (
         ("Catch", "catch", None, {}),
         ("Corridor", "corridor", 1000, {}),
+        ("Recall", "recall", None, {}),
         ("BoxWorld", "box_world", 120, {}),
         ("BoxWorldSmall", "box_world", 60, SMALL),
     ):

@@ -87,6 +87,7 @@ def play_episodes(
     found = []
     for number in range(episodes):
         observation, _ = env.reset(seed=seed if number == 0 else None)
+        past = policy.start(1)
         steps: list[Step] = []
         total, ended = 0.0, "cut off here"
         while longest == 0 or len(steps) < longest:
@@ -94,7 +95,9 @@ def play_episodes(
             rows = to_tensors(rows if agent.normaliser is None else agent.normaliser(rows), "cpu")
             drawn = torch.from_numpy(noise.ahead(1)[0])
             with torch.no_grad():
-                distribution, value = policy(rows)
+                features = policy.features(rows, past)
+                distribution, value = policy.heads(features, rows)
+                past = policy.after(features)
                 raw = policy.mode(distribution) if greedy else policy.draw(distribution, drawn)
             look = gaze_of(policy.actor_body, rows) if gaze else None
             words, bars = thoughts(policy, distribution, raw, names)

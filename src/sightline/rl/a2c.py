@@ -17,7 +17,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sightline.rl.advantages import advantages_and_targets
-from sightline.rl.learner import Learner, falling, rows_of
+from sightline.rl.learner import Learner, falling, read, rows_of
 from sightline.rl.losses import entropy_bonus, policy_gradient_loss, value_loss
 from sightline.rl.policies.policy import Policy
 from sightline.run.processes import add_up
@@ -51,11 +51,9 @@ class A2C:
 
 def loss(policy: Policy, rows: dict[str, Any], a2c: A2C) -> tuple[Float[Tensor, ""], Float[Tensor, "statistics"]]:
     """A2C's loss over some rows, and what `STATISTICS` names; each a mean over the rows that count."""
-    distribution, values = policy(rows["observation"])
-    log_probability, valid = policy.log_prob(distribution, rows["action"]), rows.get("valid")
-    gain = policy_gradient_loss(log_probability, rows["advantage"], valid=valid)
-    value = value_loss(values, rows["target"], valid=valid)
-    entropy = entropy_bonus(distribution.entropy(), valid=valid)
+    distribution, values, rows = read(policy, rows)
+    gain = policy_gradient_loss(policy.log_prob(distribution, rows["action"]), rows["advantage"])
+    value, entropy = value_loss(values, rows["target"]), entropy_bonus(distribution.entropy())
     total = gain + a2c.value_factor * value - a2c.entropy_factor * entropy
     return total, torch.stack([gain, value, entropy]).detach()
 

@@ -8,7 +8,10 @@ rollout, so that acting and learning see the same numbers; rewards by what is kn
 With several processes (`run/processes.py`) each has a share of the environments; gradients are added up in one piece,
 and all statistics are those of all environments.
 
-Left out: policies with a memory, and losses.
+A policy with a memory learns from what it remembered when the rollout began (`Experience.past`), and from there on
+through every row. Its minibatches are whole environments.
+
+Left out: losses.
 """
 
 import time
@@ -23,15 +26,17 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from sightline.rl.acting import Acting, to_tensors
+from sightline.rl.distributions import Distribution
 from sightline.rl.episodes import EpisodeCounter
 from sightline.rl.minibatches import Order
 from sightline.rl.normalise import ObservationNormaliser, RewardScaler
 from sightline.rl.policies.by_hand import ByHand
 from sightline.rl.policies.flat import Adam, Flat
+from sightline.rl.policies.memory import Past
 from sightline.rl.policies.policy import Policy
 from sightline.rl.returns import next_values
 from sightline.rl.rollout import Collector
-from sightline.rl.transitions import Rollout, bootstrap_observation, split_bootstrap
+from sightline.rl.transitions import Rollout, bootstrap_observation, bootstrap_rows, split_bootstrap
 from sightline.rl.trees import Arrays, map_arrays
 from sightline.run.processes import add_up, processes
 
@@ -51,6 +56,7 @@ class Experience:
     values: Float[Tensor, "t b"]
     next_values: Float[Tensor, "t b"]  # of the observation that each row truly led to
     log_probability: Float[Tensor, "t b"]  # of the actions, under the policy that took them
+    past: Past | None = None  # of a policy with a memory
 
 
 class Learner:
@@ -92,7 +98,7 @@ class Learner:
         self.collector = Collector(
             envs, rollout, policy.fit.draw, seed=seed, first=first, to_space=None if policy.plain else policy.to_space
         )
-        self.order = Order(count, seed=seed, first=first)
+        self.order = Order(count, seed=seed, first=first, total=count * processes().count)
         self.episodes = EpisodeCounter(count)
         self.normaliser = ObservationNormaliser(envs.single_observation_space) if normalise_observations else None
         self.scaler = RewardScaler(count, gamma) if normalise_rewards else None
@@ -109,7 +115,8 @@ class Learner:
             ValueError: a number of the environments or the policy is none, or the policy's parameters were moved.
         """
         self.flat.check()
-        rollout = self.collector.collect(self._act)
+        remembered = self._act.past
+        rollout = self.collector.collect(self._act, self._act.begin)
         flags = (rollout.terminated, rollout.truncated, rollout.valid)
         self.episodes.add(rollout.reward, *flags)
         reward: np.ndarray = rollout.reward
@@ -121,11 +128,14 @@ class Learner:
             raw, (observation, beyond) = observation, (self.normaliser(observation), self.normaliser(beyond))
             self.normaliser.add(raw, rollout.valid)
         self.steps += self._count(rollout)
-        return self._valued(rollout, to_tensors(observation, self.device), to_tensors(beyond, self.device), reward)
+        observation, beyond = to_tensors(observation, self.device), to_tensors(beyond, self.device)
+        return self._valued(rollout, self._past(rollout, remembered), observation, beyond, reward)
 
     def minibatches(self, parts: int) -> Iterator[Tensor]:
         """Indices of a rollout's rows, shuffled and cut into so many parts; an epoch has each row once."""
-        yield from self.order.epoch(self.collector.steps, parts).to(self.device)
+        steps, order = self.collector.steps, self.order
+        shuffled = order.epoch_of_environments if self.policy.remembers else order.epoch
+        yield from (index.to(self.device) for index in shuffled(steps, parts))
 
     def step(self, largest: float | None) -> None:
         """Take one step of the optimiser with the gradients of all processes, clipped to a norm."""
@@ -198,21 +208,34 @@ class Learner:
             "episodes": self.episodes,
             "observations": self.normaliser,
             "rewards": self.scaler,
+            "memory": self._act if self.policy.remembers else None,
         }
         return [(name, part) for name, part in parts.items() if part is not None]
 
     @torch.no_grad()
-    def _valued(self, rollout: Rollout, observation: Arrays, beyond: Arrays, reward: np.ndarray) -> Experience:
-        shape = rollout.reward.shape
+    def _valued(
+        self, rollout: Rollout, past: Past | None, observation: Arrays, beyond: Arrays, reward: np.ndarray
+    ) -> Experience:
+        policy, (steps, count) = self.policy, rollout.reward.shape
         action = torch.from_numpy(rollout.action).to(self.device)
         rows, actions = map_arrays(lambda one: one.flatten(0, 1), observation), action.flatten(0, 1)
         found: list[tuple[Tensor, Tensor]] = []
-        for start in range(0, len(actions), CHUNK):
-            some = slice(start, start + CHUNK)
-            distribution, value = self.policy(map_arrays(lambda one, some=some: one[some], rows))
-            found.append((self.policy.log_prob(distribution, actions[some]), value))
-        log_probability, values = (torch.cat(one).view(shape) for one in zip(*found, strict=True))
-        onward = next_values(values, *split_bootstrap(rollout, self.policy.value(beyond)))
+        states: list[Tensor] = []
+        here, each = past, max(CHUNK // count, 1)
+        for start in range(0, steps, each):
+            some = slice(start * count, (start + each) * count)
+            seen = map_arrays(lambda one, some=some: one[some], rows)
+            if past is not None and here is not None:
+                here = Past(here.state, past.begins[start : start + each])
+            features = policy.features(seen, here)
+            distribution, value = policy.heads(features, seen)
+            found.append((policy.log_prob(distribution, actions[some]), value))
+            if here is not None:
+                states.append(policy.states(features))
+                here = Past(states[-1][-count:], here.begins)
+        log_probability, values = (torch.cat(one).view(steps, count) for one in zip(*found, strict=True))
+        last = None if past is None else self._past_beyond(rollout, torch.cat(states).unflatten(0, (steps, count)))
+        onward = next_values(values, *split_bootstrap(rollout, policy.value(beyond, last)))
         if not all(one.isfinite().all() for one in (log_probability, values, onward)):  # a choice of NaN is a number
             raise ValueError(
                 f"the policy's values or log-probabilities after {self.steps} steps are not all finite numbers: the "
@@ -229,7 +252,21 @@ class Learner:
             values=values,
             next_values=onward,
             log_probability=log_probability,
+            past=past,
         )
+
+    def _past(self, rollout: Rollout, remembered: Past | None) -> Past | None:
+        """What was remembered when a rollout began, and where in it that was forgotten."""
+        none = self.policy.start(rollout.reward.shape[1])
+        if none is None:
+            return None
+        begins = torch.from_numpy(rollout.begins.copy()).to(self.device)
+        return Past((none if remembered is None else remembered).state.clone(), begins)
+
+    def _past_beyond(self, rollout: Rollout, states: Float[Tensor, "t b m u"]) -> Past:
+        """What is remembered where `bootstrap_observation` is read: after the row that led there."""
+        ended, environment, begins = bootstrap_rows(rollout)
+        return Past(states[ended, environment], torch.from_numpy(begins)[None].to(self.device))
 
     def _count(self, rollout: Rollout) -> int:
         """Transitions of all processes."""
@@ -243,7 +280,10 @@ def falling(start: float, end: float, left: float) -> float:
 
 
 def rows_of(experience: Experience, index: Tensor, **others: Tensor) -> dict[str, Any]:
-    """Some rows of a rollout, in this order: its observation, action, log-probability, value, and others `[t, b]`."""
+    """Some rows of a rollout, in this order: its observation, action, log-probability, value, and others `[t, b]`.
+
+    Where a memory needs its `past`, they are all rows of some environments, by time and then environment.
+    """
     columns = {
         "observation": experience.observation,
         "action": experience.action,
@@ -253,4 +293,31 @@ def rows_of(experience: Experience, index: Tensor, **others: Tensor) -> dict[str
     }
     if experience.valid is not None:
         columns["valid"] = experience.valid
-    return {name: map_arrays(lambda x: x.flatten(0, 1).index_select(0, index), one) for name, one in columns.items()}
+    rows: dict[str, Any] = {
+        name: map_arrays(lambda x: x.flatten(0, 1).index_select(0, index), one) for name, one in columns.items()
+    }
+    if experience.past is not None:
+        some = index[: len(index) // len(experience.reward)]  # of the first row
+        rows["past"] = Past(experience.past.state[some], experience.past.begins[:, some])
+    return rows
+
+
+def read(policy: Policy, rows: dict[str, Any]) -> tuple[Distribution, Float[Tensor, " n"], dict[str, Any]]:
+    """What a policy says now of the rows that count, and those rows alone.
+
+    Args:
+        policy: that learns.
+        rows: as `rows_of` gives them; a memory reads them all.
+    """
+    past, valid = rows.get("past"), rows.get("valid")
+    counted = {
+        name: part if valid is None else map_arrays(lambda one: one[valid], part)
+        for name, part in rows.items()
+        if name not in ("past", "valid")
+    }
+    if past is None:
+        return *policy(counted["observation"]), counted
+    features = policy.features(rows["observation"], past)
+    if valid is not None:
+        features = features[0][valid], features[1][valid]
+    return *policy.heads(features, counted["observation"]), counted

@@ -17,12 +17,11 @@ from jaxtyping import Float
 from torch import Tensor
 
 from sightline.rl.advantages import advantages_and_targets
-from sightline.rl.learner import Experience, Learner, falling, rows_of
+from sightline.rl.learner import Experience, Learner, falling, read, rows_of
 from sightline.rl.minibatches import minibatches
 from sightline.rl.policies.by_hand import STATISTICS
 from sightline.rl.policies.policy import Policy
 from sightline.rl.ppo_loss import surrogate_and_value_loss
-from sightline.rl.trees import map_arrays
 from sightline.run.processes import add_up, processes
 
 
@@ -66,9 +65,7 @@ def loss(
     policy: Policy, rows: dict[str, Any], ppo: PPO, clip: float
 ) -> tuple[Float[Tensor, ""], Float[Tensor, "statistics"]]:
     """PPO's loss over some rows, and what `STATISTICS` names; each a mean over the rows that count."""
-    if "valid" in rows:
-        rows = {name: map_arrays(lambda one: one[rows["valid"]], part) for name, part in rows.items()}
-    distribution, values = policy(rows["observation"])
+    distribution, values, rows = read(policy, rows)
     total, surrogate, value, kl, outside = surrogate_and_value_loss(
         policy.log_prob(distribution, rows["action"]),
         values,
@@ -95,7 +92,8 @@ def train(learner: Learner, ppo: PPO, steps: int) -> Iterator[dict[str, float | 
             none (it is named).
     """
     _check(learner, ppo)
-    parts = minibatches(ppo.rollout, learner.envs.num_envs * processes().count, ppo.batch)
+    environments = learner.envs.num_envs * processes().count
+    parts = minibatches(ppo.rollout, environments, ppo.batch, whole=learner.policy.remembers)
     while learner.steps < steps:
         left = 1 - learner.steps / steps
         learner.set_rate(falling(ppo.learning_rate, ppo.learning_rate_end, left))

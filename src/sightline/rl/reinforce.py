@@ -31,8 +31,9 @@ from torch import Tensor
 
 from sightline.ops.arguments import choose
 from sightline.rl.advantages import normalised_everywhere
-from sightline.rl.learner import CHUNK, Experience, Learner, falling, rows_of
+from sightline.rl.learner import CHUNK, Experience, Learner, falling, read, rows_of
 from sightline.rl.losses import entropy_bonus, policy_gradient_loss, value_loss
+from sightline.rl.policies.memory import Past
 from sightline.rl.policies.policy import Policy
 from sightline.rl.returns import discounted_returns
 from sightline.rl.trees import map_arrays
@@ -83,7 +84,7 @@ def loss(
         reinforce: the settings.
         episodes: that all rows of the update come from; the losses of its parts add up to a mean over them.
     """
-    distribution, values = policy(rows["observation"])
+    distribution, values, rows = read(policy, rows)
     gain = policy_gradient_loss(policy.log_prob(distribution, rows["action"]), rows["advantage"])
     value, entropy = value_loss(values, rows["target"]), entropy_bonus(distribution.entropy())
     total = gain - reinforce.entropy_factor * entropy
@@ -106,16 +107,16 @@ def train(learner: Learner, reinforce: Reinforce, steps: int) -> Iterator[dict[s
         learner.set_rate(falling(reinforce.learning_rate, reinforce.learning_rate_end, left))
         seen, used = collect_episodes(learner, reinforce)
         advantages, targets = advantages_of(seen, used, reinforce)
-        index = used.flatten().nonzero().squeeze(1)
+        seen = replace(seen, valid=used)
         sums = torch.zeros(len(STATISTICS), dtype=torch.float64, device=learner.device)
-        for some in index.split(CHUNK):
+        for some in _parts(seen, used):
             rows = rows_of(seen, some, advantage=advantages, target=targets)
             part, statistics = loss(learner.policy, rows, reinforce, total)
             part.backward()
             sums += statistics
         learner.step(reinforce.gradient_clip or None)
         reward = seen.reward.double()[used].sum()
-        *means, count, reward_sum = add_up(torch.stack([*sums, sums.new_tensor(len(index)), reward]).cpu()).tolist()
+        *means, count, reward_sum = add_up(torch.stack([*sums, used.sum().to(sums), reward]).cpu()).tolist()
         losses = {name: one / count for name, one in zip(STATISTICS, means, strict=True)}
         yield learner.row({**losses, "episodes": total, "return_used": reward_sum / total})
 
@@ -198,6 +199,16 @@ def _mean_of_others(
     return mean.to(returns.dtype)
 
 
+def _parts(seen: Experience, used: Bool[Tensor, "t b"]) -> Iterator[Tensor]:
+    """Indices of rows, so many at a time: of those that are used, or for a memory of whole environments."""
+    if seen.past is None:
+        yield from used.flatten().nonzero().squeeze(1).split(CHUNK)
+        return
+    steps, count = used.shape
+    each = torch.arange(steps * count, device=used.device).unflatten(0, (steps, count))
+    yield from (some.flatten() for some in each.split(max(CHUNK // steps, 1), 1))
+
+
 def _ended(seen: Experience) -> Bool[Tensor, "t b"]:
     ended = seen.terminated | seen.truncated
     return ended if seen.valid is None else ended & seen.valid
@@ -216,8 +227,13 @@ def _joined(pieces: list[Experience]) -> Experience:
     return Experience(
         observation=map_arrays(lambda *parts: torch.cat(parts), *(one.observation for one in pieces)),
         valid=None if all(one.valid is None for one in pieces) else torch.cat(valid),
+        past=_joined_past([one.past for one in pieces if one.past is not None]),
         **{name: torch.cat([getattr(one, name) for one in pieces]) for name in names},
     )
+
+
+def _joined_past(pieces: list[Past]) -> Past | None:
+    return Past(pieces[0].state, torch.cat([one.begins for one in pieces])) if pieces else None
 
 
 def _check(reinforce: Reinforce, total: int) -> None:

@@ -10,8 +10,10 @@ silently wrong under another. Here every episode gives the same transitions in a
 The last observation of every episode is kept, so that one batch values all truncations at the end
 (`transitions.py`).
 
-Left out: normalisation (`normalise.py`), statistics (`episodes.py`), saving the environments themselves, asynchronous
-collection, and policies with a memory.
+A policy with a memory is told before a step which environments begin an episode there, under every mode alike.
+
+Left out: normalisation (`normalise.py`), statistics (`episodes.py`), saving the environments themselves, and
+asynchronous collection.
 """
 
 from collections.abc import Callable
@@ -29,6 +31,7 @@ from sightline.rl.transitions import Rollout
 from sightline.rl.trees import Arrays, empty_arrays, map_arrays, named_arrays
 
 Act = Callable[[Arrays, np.ndarray], Any]  # act(observation [b, ...], noise [b, ...]) -> action [b, ...]
+Begin = Callable[[np.ndarray], None]  # begin(which [b]): who reads the first observation of an episode next
 
 
 def autoreset_mode(envs: VectorEnv[Any, Any, Any]) -> AutoresetMode:
@@ -86,6 +89,7 @@ class Collector:
             self._action = np.zeros((*rows, *like.shape), like.dtype)
         self._reward = np.zeros(rows)
         self._terminated, self._truncated, self._valid = (np.zeros(rows, bool) for _ in range(3))
+        self._begins = np.ones((steps + 1, envs.num_envs), bool)  # the last row is the next rollout's first
         self._pending = np.zeros(envs.num_envs, bool)  # those that the next step only resets
         # Views of every row, made once: small environments are fast enough for indexing to show.
         self._observed = [map_arrays(_row(t), self._observation) for t in range(steps + 1)]
@@ -98,10 +102,15 @@ class Collector:
             raise RuntimeError(failure(self.envs.unwrapped, error, self.done)) from error
         map_arrays(np.copyto, self._observed[-1], observation)
         self._pending = np.zeros(self.envs.num_envs, bool)
+        self._begins[-1] = True
         self._started = self._whole = True
 
-    def collect(self, act: Act) -> Rollout:
+    def collect(self, act: Act, begin: Begin | None = None) -> Rollout:
         """Take the next steps. The policy must not write into the observation that it is given.
+
+        Args:
+            act: the policy.
+            begin: told before `act` which environments begin an episode, where some do; a memory needs it.
 
         Raises:
             RuntimeError: an environment or its worker failed.
@@ -113,6 +122,7 @@ class Collector:
             self.reset(self._seed)
         self._whole = False
         map_arrays(np.copyto, self._observed[0], self._observed[-1])  # where the last rollout ended
+        self._begins[0] = self._begins[-1]
         noise = self._noise.ahead(self.steps)
         finals: list[Arrays] = []
         environments = self.envs.num_envs
@@ -124,6 +134,11 @@ class Collector:
                 np.logical_not(self._pending, out=valid)
                 # All streams are at the same row unless a reset took a row; then each has its own place.
                 drawn = noise[step] if self.mode != AutoresetMode.NEXT_STEP else flat.take(place, 0)
+                if begin is not None:
+                    if step:
+                        self._note_begins(slice(step - 1, step))
+                    if self._begins[step].any():
+                        begin(self._begins[step])
                 self._step(step, act(self._observed[step], drawn), finals)
                 np.add(place, environments, out=place, where=valid)
         except Exception:
@@ -146,6 +161,7 @@ class Collector:
             "done": self.done,
             "started": self._started,
             "pending": self._pending.tolist(),
+            "begins": self._begins[-1].tolist(),
             "observation": last,
             "noise": self._noise.state_dict(),
         }
@@ -166,6 +182,7 @@ class Collector:
             rows[-1] = state["observation"][name].numpy()
         self.done, self._started = state["done"], state["started"]
         self._pending = np.array(state["pending"], bool)
+        self._begins[-1] = state["begins"]
         self._noise.load_state_dict(state["noise"])
         self._whole = True
 
@@ -223,12 +240,21 @@ class Collector:
             return map_arrays(lambda rows, *one: np.array(one, rows.dtype), self._observation, *each)
         return map_arrays(lambda rows, all_: np.array(all_[which], rows.dtype), self._observation, final)
 
+    def _note_begins(self, rows: slice) -> None:
+        """Mark what follows these rows: an episode begins after an end, or after a row that only reset."""
+        if self.mode == AutoresetMode.NEXT_STEP:
+            begins = ~self._valid[rows]
+        else:
+            begins = self._terminated[rows] | self._truncated[rows]
+        self._begins[rows.start + 1 : rows.stop + 1] = begins
+
     def _finish(self, steps: int, finals: list[Arrays]) -> Rollout:
         """Put a rollout together from the rows up to this one.
 
         Raises:
             ValueError: some number is none; the first one is named.
         """
+        self._note_begins(slice(0, steps))
         for column in (self._reward, self._terminated, self._truncated):
             column[~self._valid] = 0
         ended, environment = np.nonzero((self._terminated | self._truncated)[:steps])
@@ -259,6 +285,8 @@ class Collector:
             terminated=self._terminated,
             truncated=self._truncated,
             valid=self._valid,
+            begins=self._begins[:-1],
+            next_begins=self._begins[-1],
             next_observation=map_arrays(lambda rows: rows[-1], self._observation),
             final_observation=final,
             final_step=ended,

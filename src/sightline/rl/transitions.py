@@ -30,6 +30,8 @@ class Rollout:
     terminated: Bool[np.ndarray, "t b"]
     truncated: Bool[np.ndarray, "t b"]
     valid: Bool[np.ndarray, "t b"]  # False: the row only resets an environment and is no transition
+    begins: Bool[np.ndarray, "t b"]  # True: the observation is an episode's first
+    next_begins: Bool[np.ndarray, " b"]  # the same of `next_observation`
     next_observation: Arrays  # [b, ...] what the next rollout acts upon first
     final_observation: Arrays  # [n, ...] the last observation of every episode that ended, in the order of time
     final_step: Int[np.ndarray, " n"]  # the row that ended it
@@ -46,6 +48,18 @@ def bootstrap_observation(rollout: Rollout) -> Arrays:
         lambda final, following: np.concatenate([final[cut], following]),
         rollout.final_observation,
         rollout.next_observation,
+    )
+
+
+def bootstrap_rows(
+    rollout: Rollout,
+) -> tuple[Int[np.ndarray, " m"], Int[np.ndarray, " m"], Bool[np.ndarray, " m"]]:
+    """From which row of which environment each of `bootstrap_observation` follows, and whether it begins an episode."""
+    cut, (steps, count) = _cut_off(rollout), rollout.reward.shape
+    return (
+        np.concatenate([rollout.final_step[cut], np.full(count, steps - 1)]),
+        np.concatenate([rollout.final_environment[cut], np.arange(count)]),
+        np.concatenate([np.zeros(int(cut.sum()), bool), rollout.next_begins]),
     )
 
 

@@ -97,7 +97,7 @@ def test_one_pass_gives_what_two_give(space: spaces.Space[Any], settings: dict[s
         assert value.shape == (6,)
         raw = policy.draw(distribution, noise)
         assert torch.equal(raw, policy.draw(policy.distribution(observation), noise))
-        assert torch.equal(raw, policy.act(observation, noise))
+        assert torch.equal(raw, policy.act(policy.actor_body(observation), observation, noise))
         assert raw.dtype in (torch.int64, torch.float32)
 
 
@@ -203,7 +203,7 @@ def test_masked_actions_are_never_taken(space: spaces.Space[Any], sizes: list[in
     observation = {"x": observed(n), "action_mask": torch.cat(parts, 1).to(torch.int8)}
     distribution = policy.distribution(observation)
     noise = noise_of(policy, n)
-    assert torch.equal(policy.act(observation, noise), policy.draw(distribution, noise))
+    assert torch.equal(policy.act(policy.actor_body(observation), observation, noise), policy.draw(distribution, noise))
     for raw in (policy.draw(distribution, noise), policy.mode(distribution)):
         for part, choice in zip(parts, raw.reshape(n, -1).T, strict=True):
             assert part[torch.arange(n), choice].all()

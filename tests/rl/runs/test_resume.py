@@ -28,6 +28,7 @@ CASES = {
     "squashed": ("Pendulum-v1", {"policy": PolicySettings(hidden=(8,), squash=True)}),
     "state scale": ("MountainCarContinuous-v0", {"policy": PolicySettings(hidden=(8,), scale="state")}),
     "corridor": ("sightline/Corridor-v0", {"env_arguments": "{}"}),
+    "a memory": ("sightline/Recall-v0", {"policy": PolicySettings(hidden=(8,), memory=6)}),
     "catch": ("sightline/Catch-v0", {"policy": PIXELS}),
     "boxes": ("sightline/BoxWorldSmall-v0", {"policy": PolicySettings(encoder="convolution", hidden=(8,))}),
     "stacked": ("CartPole-v1", {"stack": 3}),
@@ -55,7 +56,7 @@ def stopped_after(monkeypatch: pytest.MonkeyPatch, settings: Settings, updates: 
 @pytest.mark.parametrize(
     ("agent", "case"),
     [("ppo", case) for case in CASES]
-    + [(agent, case) for agent in ("a2c", "reinforce") for case in ("cartpole", "pendulum", "catch")],
+    + [(agent, case) for agent in ("a2c", "reinforce") for case in ("cartpole", "pendulum", "catch", "a memory")],
 )
 def test_a_resumed_run_is_the_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agent: str, case: str, capsys: pytest.CaptureFixture[str]

@@ -9,8 +9,8 @@ valid_i / count, ratio r_i = exp(log p_i - log p_old_i) and z the actor's output
     categorical: dlog p / dz_j = [j = a] - p_j,       dH / dz_j = -p_j (log p_j + H)
     Gaussian:    dlog p / dmean = u / s,  dlog p / dlog s = u^2 - 1,  dH / dlog s = 1,    u = (a - mean) / s
 
-Everything else (images, masks, shared bodies, squashed or state-dependent scales, CUDA, other losses) goes through
-autograd, which is the oracle of this file's tests.
+Everything else (images, masks, memories, shared bodies, squashed or state-dependent scales, CUDA, other losses) goes
+through autograd, which is the oracle of this file's tests.
 
 Left out: other losses than PPO's.
 """
@@ -188,6 +188,7 @@ def not_by_hand(policy: Policy) -> str | None:
     bodies = [policy.actor_body, policy.critic_body]
     reasons = {
         "actor and critic share their features": policy.shared,
+        "it has a memory": policy.remembers,
         "it reads more than one array of numbers": any(b is not None and not b.plain for b in bodies),
         "its activation is neither tanh nor relu": any(
             b is not None and any(not isinstance(m, nn.Linear | nn.Tanh | nn.ReLU) for m in b.mlp) for b in bodies

@@ -10,7 +10,14 @@ where the action itself has rounded to the border; of all others the action. The
 (gain 0.01), so that a new policy prefers nothing, and the log-scales of a Gaussian start at 0 (Andrychowicz et al.,
 2021, https://arxiv.org/abs/2006.05990, section 3.2).
 
-Left out: a memory, and several agents in one environment.
+A policy with a memory reads more than the observation, see `memory.py`:
+
+    past = policy.start(count)                                  # None without a memory: the lines below serve both
+    features = policy.features(observation, past)
+    distribution, value = policy.heads(features, observation)
+    past = policy.after(features)                               # and Past.begins where an episode begins
+
+Left out: several agents in one environment.
 """
 
 import copy
@@ -25,10 +32,12 @@ from torch import Tensor, nn
 from sightline.rl.distributions import ActionFit, Distribution, SquashedGaussian, fit_distribution
 from sightline.rl.policies.body import MASK, Body, image_channels, is_image, mask_of, orthogonal, parts_of
 from sightline.rl.policies.encoders import build_encoder
+from sightline.rl.policies.memory import Memory, Past
 from sightline.rl.policies.settings import PolicySettings
 from sightline.rl.trees import Arrays
 
 DEFAULT = PolicySettings()
+Features = tuple[Tensor, Tensor]  # of actor and critic
 
 
 class Policy(nn.Module):
@@ -38,14 +47,18 @@ class Policy(nn.Module):
         body: makes the actor's features.
         fit: from `fit_distribution`, of the action space.
         critic_body: makes the critic's; None: the actor's.
+        memory: units of a memory behind each body; 0: none.
     """
 
-    def __init__(self, body: Body, fit: ActionFit, critic_body: Body | None = None) -> None:
+    def __init__(self, body: Body, fit: ActionFit, critic_body: Body | None = None, memory: int = 0) -> None:
         super().__init__()
         self.fit = fit
         self.actor_body, self.critic_body = body, critic_body
-        self.actor = orthogonal(nn.Linear(body.width, fit.outputs), 0.01)
-        self.critic = orthogonal(nn.Linear((critic_body or body).width, 1), 1.0)
+        bodies = [body] if critic_body is None else [body, critic_body]
+        widths = [memory or one.width for one in bodies]
+        self.actor = orthogonal(nn.Linear(widths[0], fit.outputs), 0.01)
+        self.critic = orthogonal(nn.Linear(widths[-1], 1), 1.0)
+        self.memories = nn.ModuleList(Memory(one.width, memory) for one in bodies if memory)
         self.log_scale = nn.Parameter(torch.zeros(fit.free)) if fit.free else None
 
     @property
@@ -61,20 +74,58 @@ class Policy(nn.Module):
             return self.fit.squash is None and len(space.shape) == 1 and space.dtype == np.float32
         return isinstance(space, spaces.Discrete) and int(space.start) == 0 and space.dtype == np.int64
 
-    def distribution(self, observation: Arrays) -> Distribution:
+    @property
+    def remembers(self) -> bool:
+        """Whether it has a memory."""
+        return len(self.memories) > 0
+
+    def start(self, count: int) -> Past | None:
+        """What is remembered before the first observation of so many episodes; None without a memory."""
+        if not self.remembers:
+            return None
+        weight = self.actor.weight
+        state = weight.new_zeros(count, len(self.memories), weight.shape[1])
+        return Past(state, torch.ones(1, count, dtype=torch.bool, device=weight.device))
+
+    def after(self, features: Features) -> Past | None:
+        """What is remembered after a row of each environment, from its features; None without a memory."""
+        if not self.remembers:
+            return None
+        state = self.states(features)
+        return Past(state, torch.zeros(1, len(state), dtype=torch.bool, device=state.device))
+
+    def states(self, features: Features) -> Float[Tensor, "n m u"]:
+        """Of the memories, after every row: their outputs, which the heads read."""
+        return torch.stack(features[: len(self.memories)], 1)
+
+    def features(self, observation: Arrays, past: Past | None = None) -> Features:
+        """What actor and critic read, `[n, w]` each; the same tensor where they share it.
+
+        With a memory the n = t b rows are in the order of time, and `past` has t and b.
+        """
+        actor = self._read(0, self.actor_body, observation, past)
+        return actor, actor if self.critic_body is None else self._read(1, self.critic_body, observation, past)
+
+    def heads(self, features: Features, observation: Arrays) -> tuple[Distribution, Float[Tensor, " n"]]:
+        """What to do and what to expect, from `features`; of the observation the mask of actions is read."""
+        return self.distribution_from(features[0], observation), self.critic(features[1]).squeeze(-1)
+
+    def distribution_from(self, features: Float[Tensor, "n w"], observation: Arrays) -> Distribution:
+        """What to do, from the actor's features."""
+        return self.fit.distribution(self.actor(features), self.log_scale, mask_of(observation))
+
+    def distribution(self, observation: Arrays, past: Past | None = None) -> Distribution:
         """What to do, `[n, ...]`."""
-        return self._distribution(self.actor_body(observation), observation)
+        return self.distribution_from(self._read(0, self.actor_body, observation, past), observation)
 
-    def value(self, observation: Arrays) -> Float[Tensor, " n"]:
+    def value(self, observation: Arrays, past: Past | None = None) -> Float[Tensor, " n"]:
         """What return to expect."""
-        body = self.actor_body if self.critic_body is None else self.critic_body
-        return self.critic(body(observation)).squeeze(-1)
+        place, body = (0, self.actor_body) if self.critic_body is None else (1, self.critic_body)
+        return self.critic(self._read(place, body, observation, past)).squeeze(-1)
 
-    def forward(self, observation: Arrays) -> tuple[Distribution, Float[Tensor, " n"]]:
+    def forward(self, observation: Arrays, past: Past | None = None) -> tuple[Distribution, Float[Tensor, " n"]]:
         """Both, from one pass where the body is shared."""
-        features = self.actor_body(observation)
-        other = features if self.critic_body is None else self.critic_body(observation)
-        return self._distribution(features, observation), self.critic(other).squeeze(-1)
+        return self.heads(self.features(observation, past), observation)
 
     def draw(self, distribution: Distribution, noise: Float[Tensor, "n k"]) -> Shaped[Tensor, "n ..."]:
         """An action as a rollout keeps it, from noise of the kind that `fit.draw` makes."""
@@ -82,11 +133,13 @@ class Policy(nn.Module):
             distribution.sample(noise)
         )  # fmt: skip
 
-    def act(self, observation: Arrays, noise: Float[Tensor, "n k"]) -> Shaped[Tensor, "n ..."]:
-        """`draw` from the `distribution`; a single choice needs no normalised probabilities for it."""
+    def act(
+        self, features: Float[Tensor, "n w"], observation: Arrays, noise: Float[Tensor, "n k"]
+    ) -> Shaped[Tensor, "n ..."]:
+        """`draw` from the distribution that the actor's features give; a single choice needs no probabilities."""
         if isinstance(self.fit.space, spaces.Discrete) and mask_of(observation) is None:
-            return (self.actor(self.actor_body(observation)) + noise).argmax(-1)
-        return self.draw(self.distribution(observation), noise)
+            return (self.actor(features) + noise).argmax(-1)
+        return self.draw(self.distribution_from(features, observation), noise)
 
     def mode(self, distribution: Distribution) -> Shaped[Tensor, "n ..."]:
         """The action without exploration, as a rollout keeps it."""
@@ -105,8 +158,15 @@ class Policy(nn.Module):
             action = self.fit.squash(action)
         return self.fit.to_space(action)
 
-    def _distribution(self, features: Float[Tensor, "n w"], observation: Arrays) -> Distribution:
-        return self.fit.distribution(self.actor(features), self.log_scale, mask_of(observation))
+    def _read(self, place: int, body: Body, observation: Arrays, past: Past | None) -> Float[Tensor, "n w"]:
+        features = body(observation)
+        if not self.remembers:
+            return features
+        if past is None:
+            raise ValueError(
+                "the policy has a memory and was not told what came before: give past, policy.start(n) say"
+            )
+        return self.memories[place](features, past.state[:, place], past.begins)
 
 
 def make_policy(
@@ -136,6 +196,8 @@ def make_policy(
     images = [part for _, part in parts_of(observation_space) if is_image(part)]
     if settings.encoder and not images:
         raise ValueError(f"the encoder {settings.encoder} reads images and {observation_space} has none: leave it out")
+    if settings.memory < 0:
+        raise ValueError(f"a memory has 1 unit or more, 0 means none, got --memory {settings.memory}")
     if settings.centred and not any(part.dtype == np.uint8 for part in images):
         raise ValueError(f"the bytes of images are centred and {observation_space} has none: leave --centred out")
     if images and encoder is None:
@@ -152,7 +214,7 @@ def make_policy(
         )  # fmt: skip
 
     first = body(encoder)
-    return Policy(first, fit, None if shared else body(copy.deepcopy(encoder)))
+    return Policy(first, fit, None if shared else body(copy.deepcopy(encoder)), settings.memory)
 
 
 def _check_mask(space: spaces.Space[Any], fit: ActionFit) -> None:

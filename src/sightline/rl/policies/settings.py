@@ -23,6 +23,8 @@ class PolicySettings:
     """Bring the bytes of images to -1 to 1, where they otherwise become 0 to 1."""
     shared: bool | None = None
     """Whether actor and critic share their features; none: as images are observed."""
+    memory: int = 0
+    """Units of a recurrent memory (GRU) of the episode, behind the MLP; 0: none."""
     scale: str = "free"
     """Of a Gaussian: free, parameters that depend on no observation, or state, given by the network."""
     squash: bool = False

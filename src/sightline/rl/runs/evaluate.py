@@ -74,7 +74,7 @@ def evaluate(acting: Acting, envs: VectorEnv[Any, Any, Any], episodes: int, *, s
     counter = EpisodeCounter(count)
     played: list[list[tuple[float, int]]] = [[] for _ in range(count)]
     while any(len(one) < each for one in played):
-        rollout = collector.collect(acting)
+        rollout = collector.collect(acting, acting.begin)
         ended = counter.add(rollout.reward, rollout.terminated, rollout.truncated, rollout.valid)
         for environment, total, length in zip(ended.environment, ended.total, ended.length, strict=True):
             played[environment].append((float(total), int(length)))
