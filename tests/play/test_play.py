@@ -46,6 +46,16 @@ def test_the_episodes_are_those_of_an_evaluation(catch: Path, greedy: bool, tmp_
     assert [len(one.steps) for one in played] == list(told.lengths)
 
 
+@pytest.mark.parametrize("greedy", [True, False])
+def test_a_policy_with_a_memory_plays_as_it_is_evaluated(greedy: bool, tmp_path: Path) -> None:
+    policy = PolicySettings(hidden=(8,), memory=6)
+    folder = trained(tmp_path / "run", "sightline/Recall-v0", policy=policy, steps=6400)
+    played = run(Play(folder, episodes=6, greedy=greedy, seed=3, out=tmp_path / "a.gif"))
+    agent = load_agent(folder)
+    told = evaluate(agent.acting(greedy=greedy), agent.make_envs(1), 6, seed=3)
+    assert [one.total for one in played] == list(told.returns)
+
+
 def test_a_run_becomes_a_video_and_a_page(catch: Path, capsys: pytest.CaptureFixture[str]) -> None:
     played = run(Play(catch, episodes=2))
     said = capsys.readouterr().out

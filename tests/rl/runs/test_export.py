@@ -159,6 +159,29 @@ def test_the_file_alone_acts_as_the_policy(name: str, tmp_path: Path) -> None:
 
 
 @traced
+@pytest.mark.parametrize("settings", [{}, {"shared": True}], ids=["two memories", "one memory"])
+def test_a_memory_goes_in_and_comes_out(settings: dict[str, bool], tmp_path: Path) -> None:
+    """An episode through the file, what it remembers handed on, is the acting policy's."""
+    policy, normaliser = made(NUMBERS, spaces.Discrete(4), memory=6, **settings), seen(NUMBERS)
+    session = onnxruntime.InferenceSession(export_policy(policy, normaliser, NUMBERS, tmp_path / "policy.onnx").file)
+    assert [one.name for one in session.get_inputs()] == ["observation", "memory"]
+    acting, rng = Acting(policy, normaliser, greedy=True), np.random.default_rng(2)
+    memory = np.zeros((7, len(policy.memories), 6), np.float32)
+    for step in range(6):
+        observation = random_observations(NUMBERS, normaliser, 7, rng)
+        if step == 3:  # some episodes begin anew
+            begins = np.array([True, False] * 3 + [True])
+            memory = np.where(begins[:, None, None], 0, memory)
+            assert acting.begin is not None
+            acting.begin(begins)
+        action, _, _, memory = session.run(None, {"observation": observation, "memory": memory})
+        np.testing.assert_array_equal(action, acting(observation, np.zeros((7, 4), np.float32)))
+    both = spaces.Dict(memory=spaces.Box(0, 1, (2,), np.float32))
+    with pytest.raises(ValueError, match=r"a part of the observation is called 'memory' .*: rename it"):
+        export_policy(made(both, spaces.Discrete(2), memory=3), None, both, tmp_path / "other.onnx")
+
+
+@traced
 def test_an_action_that_the_mask_forbids_is_never_taken(tmp_path: Path) -> None:
     policy = made(MASKED, spaces.Discrete(4))
     file = export_policy(policy, None, MASKED, tmp_path / "policy.onnx").file

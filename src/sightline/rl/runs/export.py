@@ -10,6 +10,9 @@ be fed. The normalisation is inside. The outputs are
 | `logits`            | of choices: log-probabilities, -inf if forbidden; of MultiDiscrete `[n, choices, most]`        |
 | `mean`, `log_scale` | of a Gaussian, before the squashing where there is one                                         |
 | `value`             | the return that the critic expects, in the scale that it learned at                            |
+| `memory_after`      | of a policy with a memory: what to give as `memory` with the next observation of the episode   |
+
+A policy with a memory has one more input, `memory` `[n, memories, units]`: zeros where an episode begins.
 
 Nothing is believed: the file is opened in onnxruntime, asked about random observations in several numbers of rows, and
 compared with the policy; only then does it take its name.
@@ -38,11 +41,13 @@ from sightline.rl.distributions import Bernoulli, Gaussian, SquashedGaussian
 from sightline.rl.distributions.discrete import Categorical, MultiDiscrete
 from sightline.rl.normalise import ObservationNormaliser
 from sightline.rl.policies.body import mask_of
+from sightline.rl.policies.memory import Past
 from sightline.rl.policies.policy import Policy
 from sightline.rl.runs.loaded import load_agent
 from sightline.rl.trees import Arrays, map_arrays, named_arrays
 from sightline.run.files import said
 
+Given = tuple[Arrays] | tuple[Arrays, np.ndarray]  # an observation, and of a policy with a memory what it remembers
 TRACED, CHECKED = 3, (1, 2, 7, 64)  # rows of observations
 WIDE = 10.0  # a part without bounds is tried with normal numbers of this deviation around what was seen
 
@@ -82,23 +87,25 @@ class Deployed(nn.Module):
         if isinstance(space, spaces.Box):  # between them as NumPy would do it, in the wider of both types
             self.low, self.high = (torch.from_numpy(np.array(bound)) for bound in (space.low, space.high))
 
-    def forward(self, observation: Arrays) -> tuple[Tensor, ...]:
-        """`action`, the parameters, `value`, as `names` has them."""
+    def forward(self, observation: Arrays, memory: Tensor | None = None) -> tuple[Tensor, ...]:
+        """`action`, the parameters, `value`, and `memory_after` of a policy with a memory, as `names` has them."""
         if self.moments is not None:
             observation = map_arrays(self._normalised, observation, self.moments)
         policy = self.policy
-        features = policy.actor_body(observation)
-        other = features if policy.critic_body is None else policy.critic_body(observation)
-        outputs, mask = policy.actor(features), mask_of(observation)
+        past = None if memory is None else Past(memory, torch.zeros_like(memory[None, :, 0, 0], dtype=torch.bool))
+        features = policy.features(observation, past)
+        outputs, mask = policy.actor(features[0]), mask_of(observation)
         if mask is not None:  # as the distributions do it, without asking whether any action is left: one always is
             outputs = outputs.masked_fill(~mask, -torch.inf)
         distribution = policy.fit.distribution(outputs, policy.log_scale)
-        return self._action(distribution.mode()), *_parameters(distribution), policy.critic(other).squeeze(-1)
+        value = policy.critic(features[1]).squeeze(-1)
+        after = () if memory is None else (policy.states(features),)
+        return self._action(distribution.mode()), *_parameters(distribution), value, *after
 
     def names(self) -> tuple[str, ...]:
         """Of the outputs."""
         inner = ("mean", "log_scale") if isinstance(self.policy.fit.space, spaces.Box) else ("logits",)
-        return ("action", *inner, "value")
+        return ("action", *inner, "value", *(["memory_after"] if self.policy.remembers else []))
 
     def _normalised(self, part: Tensor, moments: tuple[Tensor, Tensor] | None) -> Tensor:
         if moments is None:
@@ -146,15 +153,20 @@ def export_policy(
     file, network = Path(file), Deployed(policy, normaliser).eval()
     rng = np.random.default_rng(0)
 
-    def ask(rows: int) -> Arrays:
-        return random_observations(observation_space, normaliser, rows, rng)
+    def ask(rows: int) -> Given:
+        observation = random_observations(observation_space, normaliser, rows, rng)
+        start = policy.start(rows)
+        if start is None:
+            return (observation,)
+        return observation, rng.uniform(-1, 1, tuple(start.state.shape)).astype(np.float32)
 
     example = ask(TRACED)
-    inputs, outputs = [_plain(name) for name, _ in named_arrays(example, "")], network.names()
+    inputs, outputs = list(_fed(example)), network.names()
     try:
         with without_notes(), torch.no_grad():
-            rows = map_arrays(lambda _: {0: Dim.AUTO}, example)
-            program = torch.export.export(network, (to_tensors(example, "cpu"),), dynamic_shapes=(rows,))
+            rows = tuple(map_arrays(lambda _: {0: Dim.AUTO}, part) for part in example)
+            tensors = tuple(to_tensors(part, "cpu") for part in example)
+            program = torch.export.export(network, tensors, dynamic_shapes=rows)
             made = torch.onnx.export(
                 program, dynamo=True, verbose=False, input_names=inputs, output_names=list(outputs)
             )
@@ -238,6 +250,20 @@ def _plain(name: str) -> str:
     return ".".join(keys)
 
 
+def _fed(given: Given) -> dict[str, np.ndarray]:
+    """The inputs by their names.
+
+    Raises:
+        ValueError: two have one name.
+    """
+    named = {_plain(name): array for name, array in named_arrays(given[0], "")}
+    if len(given) > 1:
+        if "memory" in named:
+            raise ValueError("a part of the observation is called 'memory' as the file's own input is: rename it")
+        named["memory"] = given[1]
+    return named
+
+
 def _rename_inside(graph: Any, taken: set[str]) -> None:
     """The exporter names what it computes after the functions, `mean` say, also where an output is called so."""
     ends = {id(value) for value in (*graph.inputs, *graph.outputs)}
@@ -267,7 +293,7 @@ def _parameters(distribution: Any) -> Iterator[Tensor]:
         raise ValueError(f"a {type(distribution).__name__} has no known parameters to export")
 
 
-def _compare(network: Deployed, file: Path, observation: Arrays, names: tuple[str, ...], tolerance: float) -> float:
+def _compare(network: Deployed, file: Path, asked: Given, names: tuple[str, ...], tolerance: float) -> float:
     """The largest difference between the file's outputs and the policy's.
 
     Raises:
@@ -276,15 +302,14 @@ def _compare(network: Deployed, file: Path, observation: Arrays, names: tuple[st
     import onnxruntime
 
     session = onnxruntime.InferenceSession(file, providers=["CPUExecutionProvider"])
-    given = {_plain(name): array for name, array in named_arrays(observation, "")}
+    given = _fed(asked)
     rows = len(next(iter(given.values())))
     try:
         got = session.run(list(names), given)
     except Exception as error:  # whatever the runtime raises
         raise ValueError(f"what was made of the policy fails for {rows} rows: {first_line(error)}") from error
     with torch.no_grad():
-        tensors = to_tensors(observation, "cpu")
-        wanted = [one.numpy() for one in network(tensors)]
+        wanted = [one.numpy() for one in network(*(to_tensors(part, "cpu") for part in asked))]
     largest = 0.0
     for name, one, other in zip(names, got, wanted, strict=True):
         if (one.shape, one.dtype) != (other.shape, other.dtype):
