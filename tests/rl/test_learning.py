@@ -1,6 +1,7 @@
 """The agents learn: every recipe of `benchmarks/learning.py` that names a bar reaches it with each of three seeds."""
 
 import importlib.util
+import shlex
 import sys
 from pathlib import Path
 
@@ -30,7 +31,7 @@ def test_every_recipe_is_a_command_that_parses(monkeypatch: pytest.MonkeyPatch) 
     asked = []
     monkeypatch.setattr(act, "run_agent", asked.append)
     for name, recipe in learning.RECIPES.items():
-        assert cli.main(learning.command(name, 1).split()[1:]) == 0
+        assert cli.main(shlex.split(learning.command(name, 1))[1:]) == 0
         assert asked[-1].run.steps == recipe.steps
         assert asked[-1].run.seed == 1
 
