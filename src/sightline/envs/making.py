@@ -67,7 +67,7 @@ def make_environments(
         count: at least 1.
         arguments: of each environment; of a registered one also `max_episode_steps`, in place of the registered limit.
         workers: "sync" one after the other, "async" a process each, "batched" the environment's own vector version;
-            "auto" is "batched" for ours where observations are not stacked, and "sync" otherwise.
+            "auto" is "batched" for ours that have one where observations are not stacked, and "sync" otherwise.
         stack: show the last so many observations, `[stack, *observation]`, the newest last; an episode begins with
             as many copies of its first.
         render_mode: None, or "rgb_array" for pictures.
@@ -87,9 +87,11 @@ def make_environments(
     given = dict(arguments) if arguments is not None else {}
     if render_mode is not None:
         given["render_mode"] = render_mode
-    _known(name)
+    spec = _known(name)
     if workers == "auto":
-        workers = "batched" if name.removeprefix("sightline.envs:").startswith("sightline/") and stack == 1 else "sync"
+        ours = name.removeprefix("sightline.envs:").startswith("sightline/")
+        batched = ours and stack == 1 and spec is not None and spec.vector_entry_point is not None
+        workers = "batched" if batched else "sync"
     if workers == "batched":
         if stack > 1:
             raise ValueError(f"batched environments show single observations: for stack={stack} use workers='sync'")

@@ -57,8 +57,14 @@ recall_vector = recall.vector
 SMALL = {"size": 6, "goal_length": (1, 2), "distractors": (0, 1)}
 
 
+MAZES = {"DynaMaze": "dyna", "BlockingMaze": "blocking", "ShortcutMaze": "shortcut"}
+
+
 def register() -> None:
     """Tell Gymnasium about our environments; doing it twice does no harm."""
+    for name, plan in MAZES.items():
+        if f"sightline/{name}-v0" not in gymnasium.registry:
+            gymnasium.register(f"sightline/{name}-v0", entry_point="sightline.envs.maze:Maze", kwargs={"plan": plan})
     for name, maker, limit, options in (
         ("Catch", "catch", None, {}),
         ("Corridor", "corridor", 1000, {}),
