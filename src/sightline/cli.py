@@ -117,6 +117,13 @@ def _act_ppo() -> tuple[type, Callable[[Any], Any]]:
     return ActPPO, run_agent
 
 
+def _act_dqn() -> tuple[type, Callable[[Any], Any]]:
+    from sightline.rl.runs.act import run_agent
+    from sightline.rl.runs.settings import ActDQN
+
+    return ActDQN, run_agent
+
+
 def _bench_ops() -> tuple[type, Callable[[Any], None]]:
     from sightline.bench.operators import Operators, run
 
@@ -161,6 +168,7 @@ COMMANDS: Mapping[str, tuple[str, Mapping[str, tuple[str, Load]] | Load]] = {
                 "what does the scale of a Gaussian policy do, and who sets it?",
                 _study("gaussian_policy.study", "GaussianPolicy"),
             ),
+            "dyna": ("what does a model of the world buy, and what does it cost?", _study("dyna.study", "DynaStudy")),
             "gaze": ("does an agent act on what it looks at?", _study("gaze.study", "Gaze")),
         },
     ),
@@ -178,6 +186,7 @@ COMMANDS: Mapping[str, tuple[str, Mapping[str, tuple[str, Load]] | Load]] = {
             "reinforce": ("Monte-Carlo policy gradients, with or without a baseline", _act_reinforce),
             "a2c": ("actor and critic, one gradient per rollout", _act_a2c),
             "ppo": ("proximal policy optimisation: several epochs on every rollout", _act_ppo),
+            "dqn": ("deep Q-learning from a replay: double, duelling, n-step, prioritised", _act_dqn),
         },
     ),
     "play": ("watch a trained agent: what it does, why, and where it looks", _play),

@@ -16,7 +16,7 @@ import torch
 from gymnasium import spaces
 
 from sightline.rl.distributions import Bernoulli, SquashedGaussian
-from sightline.rl.policies.policy import Policy
+from sightline.rl.policies.face import Acts
 
 NAMES = {
     "sightline/Catch": ("left", "stay", "right"),
@@ -60,7 +60,7 @@ def action_names(env: Any, space: spaces.Space[Any]) -> tuple[str, ...]:
     return said if len(said) == count else tuple(str(int(space.start) + i) for i in range(count))
 
 
-def thoughts(policy: Policy, distribution: Any, raw: torch.Tensor, names: tuple[str, ...]) -> tuple[str, list[Bar]]:
+def thoughts(policy: Acts, distribution: Any, raw: torch.Tensor, names: tuple[str, ...]) -> tuple[str, list[Bar]]:
     """The action in words, and a bar for each alternative.
 
     Args:
@@ -91,7 +91,7 @@ def thoughts(policy: Policy, distribution: Any, raw: torch.Tensor, names: tuple[
     return ", ".join(words), bars
 
 
-def _of_numbers(policy: Policy, distribution: Any, raw: torch.Tensor) -> tuple[str, list[Bar]]:
+def _of_numbers(policy: Acts, distribution: Any, raw: torch.Tensor) -> tuple[str, list[Bar]]:
     space = policy.fit.space
     assert isinstance(space, spaces.Box)
     inner = distribution.inner if isinstance(distribution, SquashedGaussian) else distribution

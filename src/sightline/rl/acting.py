@@ -11,9 +11,8 @@ import torch
 from jaxtyping import Bool, Shaped
 
 from sightline.rl.normalise import ObservationNormaliser
-from sightline.rl.policies.by_hand import ByHand
+from sightline.rl.policies.face import Acts, ActsByHand
 from sightline.rl.policies.memory import Past
-from sightline.rl.policies.policy import Policy
 from sightline.rl.trees import Arrays, map_arrays
 
 
@@ -32,11 +31,11 @@ class Acting:
 
     def __init__(
         self,
-        policy: Policy,
+        policy: Acts,
         normaliser: ObservationNormaliser | None = None,
         *,
         greedy: bool = False,
-        by_hand: ByHand | None = None,
+        by_hand: ActsByHand | None = None,
     ) -> None:
         self.policy, self.normaliser, self.greedy, self.by_hand = policy, normaliser, greedy, by_hand
         self.device = next(policy.parameters()).device

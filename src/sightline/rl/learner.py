@@ -149,6 +149,15 @@ class Learner:
         """Of the next steps of the optimiser."""
         self.optimizer.rate = rate
 
+    @property
+    def states(self) -> dict[str, Adam]:
+        """What a checkpoint keeps beside weights and `state_dict`."""
+        return {"optimizer": self.optimizer}
+
+    def finite(self) -> bool:
+        """Whether all weights are finite numbers."""
+        return bool(self.flat.parameter.isfinite().all())
+
     def row(self, losses: Mapping[str, float]) -> dict[str, float | int]:
         """What a row of metrics says after an update; all processes ask together."""
         self.updates += 1

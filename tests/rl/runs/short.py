@@ -5,16 +5,18 @@ from pathlib import Path
 from typing import Any
 
 from sightline.rl.a2c import A2C
+from sightline.rl.dqn import DQN
 from sightline.rl.policies.settings import PolicySettings
 from sightline.rl.ppo import PPO
 from sightline.rl.reinforce import Reinforce
-from sightline.rl.runs.settings import ActA2C, ActPPO, ActReinforce, Common, Settings
+from sightline.rl.runs.settings import ActA2C, ActDQN, ActPPO, ActReinforce, Common, Settings
 from sightline.run.folder import read_metrics
 
 AGENTS = {
     "ppo": (ActPPO, PPO(rollout=16, batch=16, epochs=2)),
     "a2c": (ActA2C, A2C(rollout=8)),
     "reinforce": (ActReinforce, Reinforce(rollout=16, episodes=1, baseline="value")),
+    "dqn": (ActDQN, DQN(batch=16, starts=100, capacity=300, target_every=7, prioritised=True, n_step=2, row_every=100)),
 }
 
 
@@ -33,6 +35,11 @@ def course(folder: Path) -> list[dict[str, Any]]:
 
 def weights(folder: Path) -> bytes:
     return (folder / "checkpoint" / "weights.safetensors").read_bytes()
+
+
+def tensors(folder: Path) -> bytes:
+    """Of the optimiser and of what the agent keeps beside its weights."""
+    return (folder / "checkpoint" / "state.safetensors").read_bytes()
 
 
 def state(folder: Path) -> Any:

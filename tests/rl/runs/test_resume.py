@@ -11,7 +11,7 @@ from typing import Any
 import gymnasium
 import numpy as np
 import pytest
-from tests.rl.runs.short import course, short, state, weights
+from tests.rl.runs.short import course, short, state, tensors, weights
 
 from sightline.rl.policies.settings import PolicySettings
 from sightline.rl.runs import act
@@ -56,7 +56,8 @@ def stopped_after(monkeypatch: pytest.MonkeyPatch, settings: Settings, updates: 
 @pytest.mark.parametrize(
     ("agent", "case"),
     [("ppo", case) for case in CASES]
-    + [(agent, case) for agent in ("a2c", "reinforce") for case in ("cartpole", "pendulum", "catch", "a memory")],
+    + [(agent, case) for agent in ("a2c", "reinforce") for case in ("cartpole", "pendulum", "catch", "a memory")]
+    + [("dqn", case) for case in ("cartpole", "acrobot", "catch", "boxes", "stacked")],
 )
 def test_a_resumed_run_is_the_uninterrupted_one(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, agent: str, case: str, capsys: pytest.CaptureFixture[str]
@@ -74,6 +75,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     assert course(tmp_path / "cut") == course(tmp_path / "whole")
     assert weights(tmp_path / "cut") == weights(tmp_path / "whole")
     assert state(tmp_path / "cut") == state(tmp_path / "whole")
+    assert tensors(tmp_path / "cut") == tensors(tmp_path / "whole")
     assert (tmp_path / "cut/evaluation.json").read_text() == (tmp_path / "whole/evaluation.json").read_text()
     assert "mind" not in capsys.readouterr().out
 

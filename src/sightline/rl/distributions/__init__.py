@@ -9,12 +9,14 @@ from sightline.rl.distributions.discrete import Bernoulli, Categorical, MultiDis
 from sightline.rl.distributions.face import Distribution
 from sightline.rl.distributions.fit import ActionFit, fit_distribution
 from sightline.rl.distributions.gaussian import Gaussian, SquashedGaussian
+from sightline.rl.distributions.greedy import EpsilonGreedy
 
 __all__ = [
     "ActionFit",
     "Bernoulli",
     "Categorical",
     "Distribution",
+    "EpsilonGreedy",
     "Gaussian",
     "MultiDiscrete",
     "SquashedGaussian",

@@ -45,6 +45,19 @@ class ActionFit:
     build: Callable[[Tensor, Tensor | None, Tensor | None], Distribution]
     squash: Callable[[Tensor], Tensor] | None = None  # from a squashed Gaussian's inner number to the box
 
+    @property
+    def plain(self) -> bool:
+        """Whether actions as a rollout keeps them are those of the space, the clipping to a box apart."""
+        space = self.space
+        if isinstance(space, spaces.Box):
+            return self.squash is None and len(space.shape) == 1 and space.dtype == np.float32
+        return isinstance(space, spaces.Discrete) and int(space.start) == 0 and space.dtype == np.int64
+
+    def from_raw(self, raw: Shaped[np.ndarray, "n ..."]) -> np.ndarray:
+        """Actions as the environments' `step` takes them, from those that a rollout keeps."""
+        action = torch.from_numpy(raw)
+        return self.to_space(action if self.squash is None else self.squash(action))
+
     def distribution(
         self,
         outputs: Float[Tensor, "*b n"],

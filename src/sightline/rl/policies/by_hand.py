@@ -75,13 +75,24 @@ class MLP:
             np.dot(gradient.T, x, out=layer.weight_gradient)
             np.dot(self._ones, gradient, out=layer.bias_gradient)
             if place:
-                gradient = gradient @ layer.weight
-                if self.tanh:
-                    slope = x * x
-                    np.subtract(1.0, slope, out=slope)
-                    gradient *= slope
-                else:
-                    gradient *= x > 0
+                gradient = self._below(place, gradient)
+
+    def backward_to_input(self, gradient: Rows) -> Float[np.ndarray, "n i"]:
+        """The gradient of what the last `forward` read; that of the weights is left alone."""
+        for place in range(len(self.layers) - 1, 0, -1):
+            gradient = self._below(place, gradient)
+        return gradient @ self.layers[0].weight
+
+    def _below(self, place: int, gradient: Rows) -> Rows:
+        """From a layer's outputs to those of the layer before, in front of its activation."""
+        gradient, x = gradient @ self.layers[place].weight, self._kept[place]
+        if self.tanh:
+            slope = x * x
+            np.subtract(1.0, slope, out=slope)
+            gradient *= slope
+        else:
+            gradient *= x > 0
+        return gradient
 
 
 class ByHand:
@@ -205,13 +216,22 @@ def not_by_hand(policy: Policy) -> str | None:
     return next((reason for reason, holds in reasons.items() if holds), None)
 
 
+def mlp_of(hidden: nn.Sequential, head: nn.Linear) -> MLP:
+    """Hidden layers of `make_mlp` and a head, on their own memory; their parameters are joined (`Flat`)."""
+    layers = [layer for layer in hidden if isinstance(layer, nn.Linear)]
+    return MLP([*layers, head], "tanh" if any(isinstance(one, nn.Tanh) for one in hidden) else "relu")
+
+
+def only_mlps(module: nn.Module, *hidden: nn.Sequential) -> bool:
+    """Whether `mlp_of` serves these hidden layers and all parameters of the module learn in float32 on the CPU."""
+    return all(isinstance(one, nn.Linear | nn.Tanh | nn.ReLU) for some in hidden for one in some) and all(
+        p.grad is not None and p.device.type == "cpu" and p.dtype == torch.float32 for p in module.parameters()
+    )
+
+
 def _mlps(policy: Policy) -> tuple[MLP, MLP]:
     assert policy.critic_body is not None
-    out = []
-    for body, head in ((policy.actor_body, policy.actor), (policy.critic_body, policy.critic)):
-        layers = [layer for layer in body.mlp if isinstance(layer, nn.Linear)]
-        out.append(MLP([*layers, head], "tanh" if isinstance(body.mlp[1], nn.Tanh) else "relu"))
-    return out[0], out[1]
+    return mlp_of(policy.actor_body.mlp, policy.actor), mlp_of(policy.critic_body.mlp, policy.critic)
 
 
 def _parameters(layer: nn.Linear) -> list[torch.Tensor]:

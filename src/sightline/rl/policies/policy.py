@@ -69,10 +69,7 @@ class Policy(nn.Module):
     @property
     def plain(self) -> bool:
         """Whether actions as a rollout keeps them are those of the space, the clipping to a box apart."""
-        space = self.fit.space
-        if isinstance(space, spaces.Box):
-            return self.fit.squash is None and len(space.shape) == 1 and space.dtype == np.float32
-        return isinstance(space, spaces.Discrete) and int(space.start) == 0 and space.dtype == np.int64
+        return self.fit.plain
 
     @property
     def remembers(self) -> bool:
@@ -153,10 +150,7 @@ class Policy(nn.Module):
 
     def to_space(self, raw: Shaped[np.ndarray, "n ..."]) -> np.ndarray:
         """Actions as the environments' `step` takes them."""
-        action = torch.from_numpy(raw)
-        if self.fit.squash is not None:
-            action = self.fit.squash(action)
-        return self.fit.to_space(action)
+        return self.fit.from_raw(raw)
 
     def _read(self, place: int, body: Body, observation: Arrays, past: Past | None) -> Float[Tensor, "n w"]:
         features = body(observation)
@@ -192,32 +186,63 @@ def make_policy(
     if not isinstance(action_space, spaces.Box) and (settings.squash or settings.scale == "state"):
         raise ValueError(f"squash and scale are a Gaussian's, for actions in a Box, got {action_space}: leave them out")
     fit = fit_distribution(action_space, scale=settings.scale, squash=settings.squash)
-    _check_mask(observation_space, fit)
-    images = [part for _, part in parts_of(observation_space) if is_image(part)]
-    if settings.encoder and not images:
-        raise ValueError(f"the encoder {settings.encoder} reads images and {observation_space} has none: leave it out")
+    check_mask(observation_space, fit)
+    images = any(is_image(part) for _, part in parts_of(observation_space))
     if settings.memory < 0:
         raise ValueError(f"a memory has 1 unit or more, 0 means none, got --memory {settings.memory}")
+    first = make_body(observation_space, settings, encoder=encoder, trust=trust)
+    critic = None
+    if not (images if settings.shared is None else settings.shared):
+        copied = copy.deepcopy(first.encoders[0]) if images else None
+        critic = make_body(observation_space, settings, encoder=copied, trust=trust)
+    return Policy(first, fit, critic, settings.memory)
+
+
+def make_body(
+    space: spaces.Space[Any],
+    settings: PolicySettings,
+    *,
+    encoder: nn.Module | None = None,
+    hidden: tuple[int, ...] = (64, 64),
+    activation: str = "tanh",
+    trust: bool = False,
+) -> Body:
+    """A new body for one environment's observations.
+
+    Args:
+        space: of one environment's observations.
+        settings: how it is built.
+        encoder: of images, instead of the one that the settings name.
+        hidden: of the MLP where the settings leave it open and no image is read.
+        activation: the same.
+        trust: whether an encoder may come from outside sightline.
+
+    Raises:
+        ValueError: a space that no network reads, or settings that do not fit it.
+    """
+    images = [part for _, part in parts_of(space) if is_image(part)]
+    if settings.encoder and not images:
+        raise ValueError(f"the encoder {settings.encoder} reads images and {space} has none: leave it out")
     if settings.centred and not any(part.dtype == np.uint8 for part in images):
-        raise ValueError(f"the bytes of images are centred and {observation_space} has none: leave --centred out")
+        raise ValueError(f"the bytes of images are centred and {space} has none: leave --centred out")
     if images and encoder is None:
-        channels = image_channels(images[0])
-        encoder = build_encoder(settings.encoder or "convolution", images[0], channels, trust=trust)
-    shared = bool(images) if settings.shared is None else settings.shared
-    hidden = () if settings.hidden == (0,) else settings.hidden or ((128,) if images else (64, 64))
-    activation = settings.activation or ("relu" if images else "tanh")
-
-    def body(one: nn.Module | None) -> Body:
-        return Body(
-            observation_space, hidden=hidden, activation=activation, encoder=one, pool=settings.pool,
-            centred=settings.centred,
-        )  # fmt: skip
-
-    first = body(encoder)
-    return Policy(first, fit, None if shared else body(copy.deepcopy(encoder)), settings.memory)
+        encoder = build_encoder(settings.encoder or "convolution", images[0], image_channels(images[0]), trust=trust)
+    return Body(
+        space,
+        hidden=() if settings.hidden == (0,) else settings.hidden or ((128,) if images else hidden),
+        activation=settings.activation or ("relu" if images else activation),
+        encoder=encoder,
+        pool=settings.pool,
+        centred=settings.centred,
+    )
 
 
-def _check_mask(space: spaces.Space[Any], fit: ActionFit) -> None:
+def check_mask(space: spaces.Space[Any], fit: ActionFit) -> None:
+    """Say in one sentence that a mask in the observation does not fit the actions.
+
+    Raises:
+        ValueError: it does not.
+    """
     mask = space.spaces.get(MASK) if isinstance(space, spaces.Dict) else None
     if mask is None:
         return

@@ -10,11 +10,10 @@ import torch
 from threadpoolctl import threadpool_limits
 
 from sightline.rl.acting import Acting
-from sightline.rl.learner import Learner
 from sightline.rl.runs.build import config_of, environment_of, make_envs, make_learner, updates
 from sightline.rl.runs.evaluate import Evaluation, evaluate
 from sightline.rl.runs.live import live
-from sightline.rl.runs.loop import Every, fit, resume
+from sightline.rl.runs.loop import Every, Learns, fit, resume
 from sightline.rl.runs.settings import Settings
 from sightline.run.denormals import denormals_are_zero
 from sightline.run.device import choose_device, seed_everything
@@ -56,7 +55,7 @@ def run_agent(settings: Settings) -> None:
             _finish(settings, learner, evaluations)
 
 
-def _train(settings: Settings) -> tuple[Learner, bool, dict[int, Evaluation]]:
+def _train(settings: Settings) -> tuple[Learns, bool, dict[int, Evaluation]]:
     """The learner, whether the end was reached, and the evaluations on the way by their step."""
     run, me = settings.run, processes()
     device = choose_device(local_device(run.device))
@@ -89,7 +88,7 @@ def _train(settings: Settings) -> tuple[Learner, bool, dict[int, Evaluation]]:
     return learner, ended, evaluations
 
 
-def _evaluation(settings: Settings, learner: Learner) -> Evaluation:
+def _evaluation(settings: Settings, learner: Learns) -> Evaluation:
     """Episodes in environments of their own."""
     run = settings.run
     count = max(n for n in range(1, run.envs + 1) if run.evaluation_episodes % n == 0)  # so many episodes, and no more
@@ -101,7 +100,7 @@ def _evaluation(settings: Settings, learner: Learner) -> Evaluation:
         envs.close()
 
 
-def _finish(settings: Settings, learner: Learner, evaluations: Mapping[int, Evaluation]) -> None:
+def _finish(settings: Settings, learner: Learns, evaluations: Mapping[int, Evaluation]) -> None:
     """The last evaluation, and where everything is."""
     run = settings.run
     if run.tensorboard:

@@ -8,16 +8,20 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 import torch
+from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
 from sightline.envs.making import make_environments
-from sightline.rl import a2c, ppo, reinforce
+from sightline.rl import a2c, dqn, ppo, reinforce
 from sightline.rl.learner import Learner
-from sightline.rl.policies.policy import make_policy
+from sightline.rl.off_policy import OffPolicy
+from sightline.rl.policies.policy import Policy, make_policy
+from sightline.rl.policies.q_network import QNetwork, make_q_network
+from sightline.rl.policies.settings import PolicySettings
 from sightline.rl.runs.settings import Common, Settings
 from sightline.run.processes import processes
 
-Agent = reinforce.Reinforce | a2c.A2C | ppo.PPO
+Agent = reinforce.Reinforce | a2c.A2C | ppo.PPO | dqn.DQN
 Row = dict[str, float | int]
 
 
@@ -53,7 +57,25 @@ def environment_of(run: Common) -> dict[str, Any]:
     return {name: getattr(run, name) for name in ("env", "env_arguments", "workers", "stack")}
 
 
-def make_learner(settings: Settings, device: torch.device) -> Learner:
+def make_network(
+    agent: Agent,
+    settings: PolicySettings,
+    observation: spaces.Space[Any],
+    action: spaces.Space[Any],
+    *,
+    trust: bool = False,
+) -> Policy | QNetwork:
+    """The network that an agent learns with, its weights from PyTorch's global random state.
+
+    Raises:
+        ValueError: a space that the agent does not serve, or settings that do not fit.
+    """
+    if isinstance(agent, dqn.DQN):
+        return make_q_network(observation, action, settings, duelling=agent.duelling, trust=trust)
+    return make_policy(observation, action, settings, trust=trust)
+
+
+def make_learner(settings: Settings, device: torch.device) -> Learner | OffPolicy:
     """A new learner with this process's share of the environments; its weights from the seed.
 
     Raises:
@@ -67,11 +89,19 @@ def make_learner(settings: Settings, device: torch.device) -> Learner:
         )
     share = run.envs // here.count
     envs = make_envs(environment_of(run), share, trust=run.trust)
-    policy = make_policy(envs.single_observation_space, envs.single_action_space, settings.policy, trust=run.trust).to(
-        device
-    )
+    seen, acted = envs.single_observation_space, envs.single_action_space
+    network = make_network(agent, settings.policy, seen, acted, trust=run.trust).to(device)
+    if isinstance(network, QNetwork):
+        assert isinstance(agent, dqn.DQN)
+        if run.normalise_rewards:
+            raise ValueError(
+                "--normalise-rewards is for reinforce, a2c and ppo: what a replay remembers keeps its scale; leave it "
+                "out"
+            )
+        return dqn.make_learner(network, envs, agent, seed=run.seed, normalise_observations=run.normalise_observations)
+    assert not isinstance(agent, dqn.DQN)
     return Learner(
-        policy,
+        network,
         envs,
         rollout=agent.rollout,
         gamma=agent.gamma,
@@ -83,12 +113,16 @@ def make_learner(settings: Settings, device: torch.device) -> Learner:
     )
 
 
-def updates(learner: Learner, agent: Agent, steps: int) -> Iterator[Row]:
+def updates(learner: Learner | OffPolicy, agent: Agent, steps: int) -> Iterator[Row]:
     """The agent's `train`."""
+    if isinstance(learner, OffPolicy):
+        assert isinstance(agent, dqn.DQN)
+        return dqn.train(learner, agent, steps)
     if isinstance(agent, ppo.PPO):
         return ppo.train(learner, agent, steps)
     if isinstance(agent, a2c.A2C):
         return a2c.train(learner, agent, steps)
+    assert isinstance(agent, reinforce.Reinforce)
     return reinforce.train(learner, agent, steps)
 
 

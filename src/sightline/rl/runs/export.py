@@ -9,6 +9,7 @@ be fed. The normalisation is inside. The outputs are
 | `action`            | the most probable, as `step` takes it: a Discrete's start added, a Box clipped or unsquashed   |
 | `logits`            | of choices: log-probabilities, -inf if forbidden; of MultiDiscrete `[n, choices, most]`        |
 | `mean`, `log_scale` | of a Gaussian, before the squashing where there is one                                         |
+| `values`            | of a network of action values: the return to expect from each action                           |
 | `value`             | the return that the critic expects, in the scale that it learned at                            |
 | `memory_after`      | of a policy with a memory: what to give as `memory` with the next observation of the episode   |
 
@@ -43,6 +44,7 @@ from sightline.rl.normalise import ObservationNormaliser
 from sightline.rl.policies.body import mask_of
 from sightline.rl.policies.memory import Past
 from sightline.rl.policies.policy import Policy
+from sightline.rl.policies.q_network import QNetwork
 from sightline.rl.runs.loaded import load_agent
 from sightline.rl.trees import Arrays, map_arrays, named_arrays
 from sightline.run.files import said
@@ -77,7 +79,7 @@ class Deployed(nn.Module):
         normaliser: what it sees observations through.
     """
 
-    def __init__(self, policy: Policy, normaliser: ObservationNormaliser | None) -> None:
+    def __init__(self, policy: Policy | QNetwork, normaliser: ObservationNormaliser | None) -> None:
         super().__init__()
         self.policy, self.clip = policy, 0.0 if normaliser is None else normaliser.clip
         self.moments: Arrays = None
@@ -92,6 +94,9 @@ class Deployed(nn.Module):
         if self.moments is not None:
             observation = map_arrays(self._normalised, observation, self.moments)
         policy = self.policy
+        if isinstance(policy, QNetwork):
+            values = policy.values(observation)
+            return self._action(values.argmax(-1)), values, values.amax(-1)
         past = None if memory is None else Past(memory, torch.zeros_like(memory[None, :, 0, 0], dtype=torch.bool))
         features = policy.features(observation, past)
         outputs, mask = policy.actor(features[0]), mask_of(observation)
@@ -104,6 +109,8 @@ class Deployed(nn.Module):
 
     def names(self) -> tuple[str, ...]:
         """Of the outputs."""
+        if isinstance(self.policy, QNetwork):
+            return "action", "values", "value"
         inner = ("mean", "log_scale") if isinstance(self.policy.fit.space, spaces.Box) else ("logits",)
         return ("action", *inner, "value", *(["memory_after"] if self.policy.remembers else []))
 
@@ -126,7 +133,7 @@ class Deployed(nn.Module):
 
 
 def export_policy(
-    policy: Policy,
+    policy: Policy | QNetwork,
     normaliser: ObservationNormaliser | None,
     observation_space: spaces.Space[Any],
     file: str | Path,

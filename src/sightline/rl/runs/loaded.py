@@ -11,8 +11,9 @@ from gymnasium.vector import VectorEnv
 
 from sightline.rl.acting import Acting
 from sightline.rl.normalise import ObservationNormaliser
-from sightline.rl.policies.policy import Policy, make_policy
-from sightline.rl.runs.build import make_envs
+from sightline.rl.policies.policy import Policy
+from sightline.rl.policies.q_network import QNetwork
+from sightline.rl.runs.build import make_envs, make_network
 from sightline.run.checkpoint import has_checkpoint, load_weights, read_state
 from sightline.run.config import read_config, rebuild
 
@@ -21,7 +22,7 @@ from sightline.run.config import read_config, rebuild
 class LoadedAgent:
     """What a run learned, ready to act."""
 
-    policy: Policy
+    policy: Policy | QNetwork
     """In evaluation mode, on the CPU."""
     normaliser: ObservationNormaliser | None
     """What it sees observations through."""
@@ -70,9 +71,8 @@ def load_agent(folder: str | Path, *, trust: bool = False) -> LoadedAgent:
                 f"the environment has changed since the run in {folder}: its {name.replace('_', ' ')} was "
                 f"{config[name]} and is now {space}; install the version that it was trained with"
             )
-    policy = make_policy(
-        envs.single_observation_space, envs.single_action_space, rebuild(config["policy"], trust), trust=trust
-    )
+    agent, network = (rebuild(config[name], trust) for name in ("agent", "policy"))
+    policy = make_network(agent, network, envs.single_observation_space, envs.single_action_space, trust=trust)
     normaliser = ObservationNormaliser(envs.single_observation_space) if config["normalise_observations"] else None
     envs.close()
     load_weights(folder, policy)

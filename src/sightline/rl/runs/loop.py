@@ -17,11 +17,13 @@ import torch
 
 from sightline.envs.states import cannot_save, restore_environments, save_environments
 from sightline.rl.learner import Learner
+from sightline.rl.off_policy import OffPolicy
 from sightline.run.checkpoint import has_checkpoint, load_checkpoint, save_checkpoint
 from sightline.run.folder import append_metrics
 from sightline.run.processes import add_up, gather, processes, wait_for_all
 
 Row = dict[str, float | int]
+Learns = Learner | OffPolicy
 BEYOND = 7919  # added to the seed of environments that begin anew in a resumed run
 
 
@@ -41,7 +43,7 @@ class Every:
 
 
 def fit(
-    learner: Learner,
+    learner: Learns,
     updates: Callable[[], Iterator[Row]],
     folder: Path,
     *,
@@ -72,7 +74,7 @@ def fit(
 
 
 def _fit(
-    learner: Learner,
+    learner: Learns,
     updates: Callable[[], Iterator[Row]],
     folder: Path,
     steps: int,
@@ -100,7 +102,7 @@ def _fit(
     return learner.steps >= steps
 
 
-def save(learner: Learner, folder: Path) -> None:
+def save(learner: Learns, folder: Path) -> None:
     """Write a checkpoint; all processes call this together."""
     here = {
         "learner": learner.state_dict(),
@@ -112,13 +114,13 @@ def save(learner: Learner, folder: Path) -> None:
             folder,
             learner.policy,
             step=learner.steps,
-            states={"optimizer": learner.optimizer},
+            states=learner.states,
             extra={"processes": everywhere},
         )
     wait_for_all()
 
 
-def resume(learner: Learner, folder: Path, *, seed: int) -> str | None:
+def resume(learner: Learns, folder: Path, *, seed: int) -> str | None:
     """Put the learner where the folder's checkpoint is, if there is one.
 
     Returns:
@@ -129,7 +131,7 @@ def resume(learner: Learner, folder: Path, *, seed: int) -> str | None:
     """
     if not has_checkpoint(folder):
         return None
-    there = load_checkpoint(folder, learner.policy, states={"optimizer": learner.optimizer})
+    there = load_checkpoint(folder, learner.policy, states=learner.states)
     saved = there.extra["processes"]
     if len(saved) != processes().count:
         raise ValueError(
@@ -147,9 +149,9 @@ def resume(learner: Learner, folder: Path, *, seed: int) -> str | None:
     )
 
 
-def _check(row: Row, learner: Learner, folder: Path) -> None:
+def _check(row: Row, learner: Learns, folder: Path) -> None:
     bad = [name for name, value in row.items() if name.endswith(("loss", "entropy", "kl")) and not math.isfinite(value)]
-    if bad or not bool(learner.flat.parameter.isfinite().all()):
+    if bad or not learner.finite():
         kept = f"the last checkpoint is kept in {folder}" if has_checkpoint(folder) else "there is no checkpoint yet"
         raise ValueError(
             f"{bad[0] if bad else 'the weights'} is no number at step {learner.steps}: use a smaller learning rate "

@@ -1,6 +1,6 @@
 """Settings of `sightline act`: what all agents share, and each agent's own beside it.
 
-Left out: what the agents mean by their settings (`reinforce.py`, `a2c.py`, `ppo.py`).
+Left out: what the agents mean by their settings (`reinforce.py`, `a2c.py`, `ppo.py`, `dqn.py`).
 """
 
 from dataclasses import dataclass, field
@@ -9,6 +9,7 @@ from pathlib import Path
 from tyro.conf import OmitArgPrefixes
 
 from sightline.rl.a2c import A2C
+from sightline.rl.dqn import DQN
 from sightline.rl.policies.settings import PolicySettings
 from sightline.rl.ppo import PPO
 from sightline.rl.reinforce import Reinforce
@@ -85,4 +86,13 @@ class ActPPO:
     policy: OmitArgPrefixes[PolicySettings] = field(default_factory=PolicySettings)
 
 
-Settings = ActReinforce | ActA2C | ActPPO
+@dataclass(frozen=True)
+class ActDQN:
+    """Settings of `sightline act dqn`."""
+
+    run: OmitArgPrefixes[Common]
+    agent: OmitArgPrefixes[DQN] = field(default_factory=DQN)
+    policy: OmitArgPrefixes[PolicySettings] = field(default_factory=PolicySettings)
+
+
+Settings = ActReinforce | ActA2C | ActPPO | ActDQN

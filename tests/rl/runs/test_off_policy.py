@@ -1,0 +1,88 @@
+"""Agents with a replay as runs: their folder is loaded, played and exported as any other; what does not fit is said."""
+
+import importlib.util
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from tests.rl.runs.short import course, short
+
+from sightline.play.command import Play, run
+from sightline.rl.policies.settings import PolicySettings
+from sightline.rl.runs.act import run_agent
+from sightline.rl.runs.evaluate import evaluate
+from sightline.rl.runs.export import export_agent
+from sightline.rl.runs.loaded import load_agent
+from sightline.run.checkpoint import load_weights
+
+RUNS: dict[str, tuple[str, dict[str, Any]]] = {
+    "dqn": ("CartPole-v1", {"normalise_observations": True}),
+    "dqn-image": ("sightline/Catch-v0", {"policy": PolicySettings(encoder="non-local", hidden=(8,))}),
+}
+
+
+@pytest.mark.parametrize("name", RUNS)
+def test_a_run_is_loaded_played_and_exported(
+    tmp_path: Path, name: str, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    env, changes = RUNS[name]
+    out = tmp_path / "run"
+    settings = short(out, name.partition("-")[0], env, evaluate_every=200, **changes)
+    run_agent(settings)
+    said = capsys.readouterr().out
+    assert f"wrote {out}" in said
+    rows = course(out)
+    assert [row["steps"] for row in rows][-1] >= 512
+    assert any("evaluation_mean" in row for row in rows[:-1])
+    agent = load_agent(out)
+    assert agent.steps == rows[-1]["steps"]
+    assert agent.policy.training is False
+    envs = agent.make_envs(2)
+    found = evaluate(agent.acting(), envs, 4, seed=settings.run.seed + 104_729)
+    envs.close()
+    assert len(found.returns) == 4
+    weights = {key: value.clone() for key, value in agent.policy.state_dict().items()}
+    load_weights(out, agent.policy)
+    for key, value in agent.policy.state_dict().items():
+        assert torch.equal(value, weights[key])
+    run(Play(out, episodes=1, longest=3))
+    assert (out / "play.html").exists()
+    if importlib.util.find_spec("onnxruntime") is not None:
+        report = export_agent(out)
+        assert report.outputs[0] == "action"
+        assert report.difference < 1e-4
+
+
+@pytest.mark.parametrize(
+    ("agent", "env", "changes", "says"),
+    [
+        (
+            "dqn",
+            "Pendulum-v1",
+            {},
+            r"DQN values each of a few actions and the action space is Box.*: use sac for a Box",
+        ),
+        ("dqn", "CartPole-v1", {"normalise_rewards": True}, r"--normalise-rewards is for reinforce, a2c and ppo"),
+        (
+            "dqn",
+            "CartPole-v1",
+            {"policy": PolicySettings(memory=4)},
+            r"--memory is for reinforce, a2c and ppo, and DQN",
+        ),
+    ],
+)
+def test_what_does_not_fit_is_said(tmp_path: Path, agent: str, env: str, changes: dict[str, Any], says: str) -> None:
+    with pytest.raises(ValueError, match=says):
+        run_agent(short(tmp_path / "run", agent, env, **changes))
+    assert not (tmp_path / "run").exists()
+
+
+def test_a_run_that_diverges_says_so(tmp_path: Path) -> None:
+    settings = short(tmp_path / "run", "dqn")
+    worse = replace(settings, agent=replace(settings.agent, learning_rate=1e30, gradient_clip=0.0))  # type: ignore[type-var]
+    with pytest.raises(ValueError, match=r"value_loss is (nan|inf) after \d+ steps: the network has diverged"):
+        run_agent(worse)
+    assert np.isfinite([row.get("value_loss", 0.0) for row in course(tmp_path / "run")]).all()
