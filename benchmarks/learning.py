@@ -10,6 +10,7 @@ and results/learning.md is written anew from them.
 
 import argparse
 import json
+import shlex
 import subprocess
 import sys
 from dataclasses import dataclass
@@ -35,6 +36,17 @@ class Recipe:
 
 VECTOR = "--epochs 10 --learning-rate 1e-3"
 CATCH = "ppo --env sightline/Catch-v0 --envs 16 --rollout 32 --batch 128 --learning-rate 1e-3 --entropy-factor 0.01"
+BOX_WORLD = (
+    "ppo --env sightline/BoxWorldSmall-v0 "
+    """--env-arguments '{"size": 4, "goal_length": [1, 2], "distractors": [0, 1]}' """
+    "--centred --normalise-rewards --envs 64 --rollout 32 --batch 256 --learning-rate 3e-3 --learning-rate-end 0.1 "
+    "--gamma 0.9 --gae-lambda 0.9 --gradient-clip 1 --entropy-factor 0.003 --evaluation-sampled"
+)
+RECALL = (
+    "ppo --env sightline/Recall-v0 --envs 16 --rollout 40 --batch 160 --gamma 0.95 --learning-rate 2e-3 "
+    "--evaluation-sampled"
+)
+SAME = "the same sizes and steps; 11.3 is the most there is"
 RECIPES = {
     "cartpole": Recipe(
         f"ppo --env CartPole-v1 {VECTOR} --gamma 0.98 --gae-lambda 0.9", 100_000, 499.0, "500 is the most there is"
@@ -84,13 +96,17 @@ RECIPES = {
         None,
         "0.964 (RL Zoo, 100 k)",
     ),
+    "recall-memory": Recipe(f"{RECALL} --memory 32", 60_000, 0.95, "1 is the most there is", 2000),
+    "recall": Recipe(RECALL, 60_000, None, "0.25 is what there is without a memory", 2000),
+    "box-world-convolution": Recipe(f"{BOX_WORLD} --encoder convolution", 500_000, None, SAME),
+    "box-world-non-local": Recipe(f"{BOX_WORLD} --encoder non-local", 500_000, None, SAME),
 }
 
 
 def run(name: str, seed: int) -> dict[str, float]:
     """Train, or go on where the run was stopped; return its evaluation."""
     out = FOLDER / name / str(seed)
-    words = command(name, seed).split()[2:]
+    words = shlex.split(command(name, seed))[2:]
     subprocess.run([sys.executable, "-m", "sightline", "act", *words, "--resume"], check=True)
     found = json.loads((out / "evaluation.json").read_text())
     rows = [json.loads(line) for line in (out / "metrics.jsonl").read_text().splitlines()]
@@ -119,7 +135,7 @@ def table(everything: dict[str, dict[str, dict[str, float]]]) -> str:
     lines = [
         "# What the agents reach",
         "",
-        "The mean return of 100 evaluation episodes per seed (corridor: 2000); +- is the deviation over seeds.",
+        "The mean return of 100 evaluation episodes per seed (corridor and recall: 2000); +- is the deviation over seeds.",
         "`python benchmarks/learning.py NAME` runs a recipe anew; each is the command below the table with `--seed`.",
         "",
         "| recipe | steps | seeds | return: mean +- over seeds | lowest | wanted of every seed | others |",

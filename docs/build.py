@@ -14,6 +14,8 @@ from pathlib import Path
 from sightline.studies import convolution_free_page, field_picture, memory_page
 from sightline.studies.actor_critic import figures as actor_critic_figures
 from sightline.studies.actor_critic import page as actor_critic_page
+from sightline.studies.dyna import figures as dyna_figures
+from sightline.studies.dyna import page as dyna_page
 from sightline.studies.gaussian_policy import page as gaussian_policy_page
 from sightline.studies.gaze import page as gaze_page
 from sightline.studies.line_charts import standalone
@@ -110,6 +112,7 @@ def _networks(results: dict) -> list[str]:
 
 CHARTS = {
     "actor-critic": actor_critic_figures.all_of,
+    "dyna": dyna_figures.all_of,
     "gaussian-policy": gaussian_policy_page.charts_of,
     "gaze": gaze_page.charts_of,
     "policy-vs-value": policy_vs_value_figures.all_of,
@@ -139,6 +142,7 @@ WRITTEN = {  # page, what stands between `<!-- what: make docs -->` and `<!-- en
     ("docs/study-gaussian-policy.md", "numbers"): lambda: study(
         "gaussian-policy", gaussian_policy_page.tables_of, 0, 1, 2
     ),
+    ("docs/study-dyna.md", "numbers"): lambda: study("dyna", dyna_page.tables_of, 0, 1, 2, 3),
     ("docs/study-gaze.md", "numbers"): lambda: study("gaze", gaze_page.tables_of, 0, 1, 2),
     ("docs/study-memory.md", "numbers"): lambda: study("memory", memory_page.tables_of, 0),
     ("docs/study-positions.md", "numbers"): lambda: study("positions", positions_page.tables_of, 0, 1),
