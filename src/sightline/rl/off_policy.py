@@ -24,6 +24,7 @@ from sightline.rl.normalise import ObservationNormaliser
 from sightline.rl.policies.face import ActsByHand
 from sightline.rl.policies.flat import Adam, Flat
 from sightline.rl.policies.q_network import QNetwork
+from sightline.rl.policies.soft_actor_critic import SoftActorCritic
 from sightline.rl.replay import Batch, Replay
 from sightline.rl.rollout import Act, Collector, autoreset_mode
 from sightline.run.processes import processes
@@ -97,7 +98,7 @@ class OffPolicy:
 
     def __init__(
         self,
-        policy: QNetwork,
+        policy: QNetwork | SoftActorCritic,
         parts: Mapping[str, Part],
         envs: VectorEnv[Any, Any, Any],
         *,

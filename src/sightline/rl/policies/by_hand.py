@@ -30,6 +30,7 @@ from sightline.rl.distributions.fit import LOG_SCALE
 from sightline.rl.policies.policy import Policy
 
 LOG_2_PI = math.log(2 * math.pi)
+LARGE = 2**18  # multiplications
 STATISTICS = ("policy_loss", "value_loss", "entropy", "kl", "clip_fraction")
 Rows = Float[np.ndarray, "n k"]
 
@@ -57,12 +58,12 @@ class MLP:
         """Outputs; what every layer read is kept for `backward`."""
         kept = [x]
         for layer in self.layers[:-1]:
-            x = x @ layer.weight.T
+            x = _times(x, layer.weight.T)
             x += layer.bias
             _tanh(x) if self.tanh else np.maximum(x, 0.0, out=x)
             kept.append(x)
         self._kept = kept
-        x = x @ self.layers[-1].weight.T
+        x = _times(x, self.layers[-1].weight.T)
         x += self.layers[-1].bias
         return x
 
@@ -72,7 +73,7 @@ class MLP:
             self._ones = np.ones(len(gradient), np.float32)
         for place in range(len(self.layers) - 1, -1, -1):
             layer, x = self.layers[place], self._kept[place]
-            np.dot(gradient.T, x, out=layer.weight_gradient)
+            _times(gradient.T, x, layer.weight_gradient)
             np.dot(self._ones, gradient, out=layer.bias_gradient)
             if place:
                 gradient = self._below(place, gradient)
@@ -81,11 +82,11 @@ class MLP:
         """The gradient of what the last `forward` read; that of the weights is left alone."""
         for place in range(len(self.layers) - 1, 0, -1):
             gradient = self._below(place, gradient)
-        return gradient @ self.layers[0].weight
+        return _times(gradient, self.layers[0].weight)
 
     def _below(self, place: int, gradient: Rows) -> Rows:
         """From a layer's outputs to those of the layer before, in front of its activation."""
-        gradient, x = gradient @ self.layers[place].weight, self._kept[place]
+        gradient, x = _times(gradient, self.layers[place].weight), self._kept[place]
         if self.tanh:
             slope = x * x
             np.subtract(1.0, slope, out=slope)
@@ -241,6 +242,14 @@ def _parameters(layer: nn.Linear) -> list[torch.Tensor]:
 
 def _clamped(log_scale: np.ndarray) -> np.ndarray:
     return np.minimum(np.maximum(log_scale, np.float32(LOG_SCALE[0])), np.float32(LOG_SCALE[1]))
+
+
+def _times(a: np.ndarray, b: np.ndarray, out: np.ndarray | None = None) -> np.ndarray:
+    """A matrix product; a large one by PyTorch, which takes as little as a quarter of NumPy's time for it."""
+    if len(a) * b.size < LARGE:
+        return np.dot(a, b, out=out)
+    to = None if out is None else torch.from_numpy(out)
+    return torch.mm(torch.from_numpy(a), torch.from_numpy(b), out=to).numpy()
 
 
 def _tanh(x: Rows) -> None:

@@ -9,7 +9,8 @@ What it leaves is a run folder as that of `sightline act`, which `sightline play
 begins with new episodes and random numbers of its own and ends with a checkpoint, so that a training that was stopped
 and resumed ends with the same weights.
 
-Left out: a critic (its numbers mean nothing here), and rewards, from which PPO learns these levels more slowly (`benchmarks/learning.py box-world-non-local`).
+Left out: a critic (its numbers mean nothing here), and rewards, from which PPO learns such levels more slowly
+(`benchmarks/learning.py box-world-non-local`).
 """
 
 import json
