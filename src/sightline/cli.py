@@ -124,6 +124,13 @@ def _act_dqn() -> tuple[type, Callable[[Any], Any]]:
     return ActDQN, run_agent
 
 
+def _act_sac() -> tuple[type, Callable[[Any], Any]]:
+    from sightline.rl.runs.act import run_agent
+    from sightline.rl.runs.settings import ActSAC
+
+    return ActSAC, run_agent
+
+
 def _bench_ops() -> tuple[type, Callable[[Any], None]]:
     from sightline.bench.operators import Operators, run
 
@@ -187,6 +194,7 @@ COMMANDS: Mapping[str, tuple[str, Mapping[str, tuple[str, Load]] | Load]] = {
             "a2c": ("actor and critic, one gradient per rollout", _act_a2c),
             "ppo": ("proximal policy optimisation: several epochs on every rollout", _act_ppo),
             "dqn": ("deep Q-learning from a replay: double, duelling, n-step, prioritised", _act_dqn),
+            "sac": ("soft actor-critic from a replay: continuous actions, automatic temperature", _act_sac),
         },
     ),
     "play": ("watch a trained agent: what it does, why, and where it looks", _play),

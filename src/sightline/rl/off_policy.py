@@ -139,8 +139,6 @@ class OffPolicy:
             RuntimeError: an environment failed.
             ValueError: a number of the environments or the policy is none.
         """
-        for part in self.states.values():
-            part.flat.check()
         rollout = self.collector.collect(self.acting if act is None else act)
         self.episodes.add(rollout.reward, rollout.terminated, rollout.truncated, rollout.valid)
         if self.normaliser is not None:
@@ -164,8 +162,10 @@ class OffPolicy:
         """What a row of metrics says.
 
         Raises:
-            ValueError: a loss is no number.
+            ValueError: a loss is no number, or parameters were moved.
         """
+        for part in self.states.values():
+            part.flat.check()
         for name, value in losses.items():
             if not math.isfinite(value):
                 raise ValueError(

@@ -13,7 +13,7 @@ import gymnasium
 import numpy as np
 import pytest
 import torch
-from tests.rl.runs.short import AGENTS, course, short, weights
+from tests.rl.runs.short import course, short, weights
 
 from sightline.cli import main
 from sightline.rl.policies.settings import PolicySettings
@@ -25,7 +25,7 @@ from sightline.rl.runs.loaded import load_agent
 from sightline.run.folder import read_metrics
 
 
-@pytest.mark.parametrize("agent", AGENTS)
+@pytest.mark.parametrize("agent", ["reinforce", "a2c", "ppo"])
 def test_what_a_run_leaves(tmp_path: Path, agent: str, capsys: pytest.CaptureFixture[str]) -> None:
     words = f"act {agent} --env CartPole-v1 --steps 300 --envs 2 --rollout 16 --evaluation-episodes 3 --seed 1"
     assert main([*words.split(), "--out", str(tmp_path), *(["--batch", "16"] if agent == "ppo" else [])]) == 0

@@ -20,6 +20,7 @@ from sightline.run.checkpoint import load_weights
 
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "dqn": ("CartPole-v1", {"normalise_observations": True}),
+    "sac": ("Pendulum-v1", {"normalise_observations": True}),
     "dqn-image": ("sightline/Catch-v0", {"policy": PolicySettings(encoder="non-local", hidden=(8,))}),
 }
 
@@ -65,6 +66,9 @@ def test_a_run_is_loaded_played_and_exported(
             {},
             r"DQN values each of a few actions and the action space is Box.*: use sac for a Box",
         ),
+        ("sac", "CartPole-v1", {}, r"SAC gives real numbers and the action space is Discrete\(2\): use dqn or ppo"),
+        ("sac", "Pendulum-v1", {"normalise_rewards": True}, r"--normalise-rewards is for reinforce, a2c and ppo"),
+        ("sac", "Pendulum-v1", {"policy": PolicySettings(memory=4)}, r"--memory is for .*, and SAC has no such choice"),
         ("dqn", "CartPole-v1", {"normalise_rewards": True}, r"--normalise-rewards is for reinforce, a2c and ppo"),
         (
             "dqn",
@@ -80,9 +84,16 @@ def test_what_does_not_fit_is_said(tmp_path: Path, agent: str, env: str, changes
     assert not (tmp_path / "run").exists()
 
 
-def test_a_run_that_diverges_says_so(tmp_path: Path) -> None:
-    settings = short(tmp_path / "run", "dqn")
-    worse = replace(settings, agent=replace(settings.agent, learning_rate=1e30, gradient_clip=0.0))  # type: ignore[type-var]
-    with pytest.raises(ValueError, match=r"value_loss is (nan|inf) after \d+ steps: the network has diverged"):
+@pytest.mark.parametrize(
+    ("agent", "env", "changes", "says"),
+    [
+        ("dqn", "CartPole-v1", {"gradient_clip": 0.0}, r"value_loss is (nan|inf) after \d+ steps: the network has div"),
+        ("sac", "Pendulum-v1", {}, r"critic_loss is (nan|inf) after \d+ steps: the network has diverged"),
+    ],
+)
+def test_a_run_that_diverges_says_so(tmp_path: Path, agent: str, env: str, changes: dict[str, Any], says: str) -> None:
+    settings = short(tmp_path / "run", agent, env)
+    worse = replace(settings, agent=replace(settings.agent, learning_rate=1e30, **changes))  # type: ignore[type-var]
+    with pytest.raises(ValueError, match=says):
         run_agent(worse)
     assert np.isfinite([row.get("value_loss", 0.0) for row in course(tmp_path / "run")]).all()

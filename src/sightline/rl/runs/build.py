@@ -12,16 +12,18 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
 from sightline.envs.making import make_environments
-from sightline.rl import a2c, dqn, ppo, reinforce
+from sightline.rl import a2c, dqn, ppo, reinforce, sac
 from sightline.rl.learner import Learner
 from sightline.rl.off_policy import OffPolicy
 from sightline.rl.policies.policy import Policy, make_policy
 from sightline.rl.policies.q_network import QNetwork, make_q_network
 from sightline.rl.policies.settings import PolicySettings
+from sightline.rl.policies.soft_actor_critic import SoftActorCritic, make_soft_actor_critic
 from sightline.rl.runs.settings import Common, Settings
 from sightline.run.processes import processes
 
-Agent = reinforce.Reinforce | a2c.A2C | ppo.PPO | dqn.DQN
+Agent = reinforce.Reinforce | a2c.A2C | ppo.PPO | dqn.DQN | sac.SAC
+Network = Policy | QNetwork | SoftActorCritic
 Row = dict[str, float | int]
 
 
@@ -64,7 +66,7 @@ def make_network(
     action: spaces.Space[Any],
     *,
     trust: bool = False,
-) -> Policy | QNetwork:
+) -> Network:
     """The network that an agent learns with, its weights from PyTorch's global random state.
 
     Raises:
@@ -72,6 +74,8 @@ def make_network(
     """
     if isinstance(agent, dqn.DQN):
         return make_q_network(observation, action, settings, duelling=agent.duelling, trust=trust)
+    if isinstance(agent, sac.SAC):
+        return make_soft_actor_critic(observation, action, settings, temperature=agent.temperature, trust=trust)
     return make_policy(observation, action, settings, trust=trust)
 
 
@@ -91,15 +95,20 @@ def make_learner(settings: Settings, device: torch.device) -> Learner | OffPolic
     envs = make_envs(environment_of(run), share, trust=run.trust)
     seen, acted = envs.single_observation_space, envs.single_action_space
     network = make_network(agent, settings.policy, seen, acted, trust=run.trust).to(device)
-    if isinstance(network, QNetwork):
-        assert isinstance(agent, dqn.DQN)
+    if not isinstance(network, Policy):
         if run.normalise_rewards:
             raise ValueError(
                 "--normalise-rewards is for reinforce, a2c and ppo: what a replay remembers keeps its scale; leave it "
                 "out"
             )
-        return dqn.make_learner(network, envs, agent, seed=run.seed, normalise_observations=run.normalise_observations)
-    assert not isinstance(agent, dqn.DQN)
+        if isinstance(network, QNetwork):
+            assert isinstance(agent, dqn.DQN)
+            return dqn.make_learner(
+                network, envs, agent, seed=run.seed, normalise_observations=run.normalise_observations
+            )
+        assert isinstance(agent, sac.SAC)
+        return sac.make_learner(network, envs, agent, seed=run.seed, normalise_observations=run.normalise_observations)
+    assert not isinstance(agent, dqn.DQN | sac.SAC)
     return Learner(
         network,
         envs,
@@ -116,6 +125,8 @@ def make_learner(settings: Settings, device: torch.device) -> Learner | OffPolic
 def updates(learner: Learner | OffPolicy, agent: Agent, steps: int) -> Iterator[Row]:
     """The agent's `train`."""
     if isinstance(learner, OffPolicy):
+        if isinstance(agent, sac.SAC):
+            return sac.train(learner, agent, steps)
         assert isinstance(agent, dqn.DQN)
         return dqn.train(learner, agent, steps)
     if isinstance(agent, ppo.PPO):

@@ -43,8 +43,9 @@ from sightline.rl.distributions.discrete import Categorical, MultiDiscrete
 from sightline.rl.normalise import ObservationNormaliser
 from sightline.rl.policies.body import mask_of
 from sightline.rl.policies.memory import Past
-from sightline.rl.policies.policy import Policy
 from sightline.rl.policies.q_network import QNetwork
+from sightline.rl.policies.soft_actor_critic import SoftActorCritic
+from sightline.rl.runs.build import Network
 from sightline.rl.runs.loaded import load_agent
 from sightline.rl.trees import Arrays, map_arrays, named_arrays
 from sightline.run.files import said
@@ -79,7 +80,7 @@ class Deployed(nn.Module):
         normaliser: what it sees observations through.
     """
 
-    def __init__(self, policy: Policy | QNetwork, normaliser: ObservationNormaliser | None) -> None:
+    def __init__(self, policy: Network, normaliser: ObservationNormaliser | None) -> None:
         super().__init__()
         self.policy, self.clip = policy, 0.0 if normaliser is None else normaliser.clip
         self.moments: Arrays = None
@@ -97,6 +98,9 @@ class Deployed(nn.Module):
         if isinstance(policy, QNetwork):
             values = policy.values(observation)
             return self._action(values.argmax(-1)), values, values.amax(-1)
+        if isinstance(policy, SoftActorCritic):
+            numbers, value = policy.heads(policy.features(observation), observation)
+            return self._action(numbers.mode()), *_parameters(numbers), value
         past = None if memory is None else Past(memory, torch.zeros_like(memory[None, :, 0, 0], dtype=torch.bool))
         features = policy.features(observation, past)
         outputs, mask = policy.actor(features[0]), mask_of(observation)
@@ -133,7 +137,7 @@ class Deployed(nn.Module):
 
 
 def export_policy(
-    policy: Policy | QNetwork,
+    policy: Network,
     normaliser: ObservationNormaliser | None,
     observation_space: spaces.Space[Any],
     file: str | Path,

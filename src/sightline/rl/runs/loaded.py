@@ -11,9 +11,7 @@ from gymnasium.vector import VectorEnv
 
 from sightline.rl.acting import Acting
 from sightline.rl.normalise import ObservationNormaliser
-from sightline.rl.policies.policy import Policy
-from sightline.rl.policies.q_network import QNetwork
-from sightline.rl.runs.build import make_envs, make_network
+from sightline.rl.runs.build import Network, make_envs, make_network
 from sightline.run.checkpoint import has_checkpoint, load_weights, read_state
 from sightline.run.config import read_config, rebuild
 
@@ -22,7 +20,7 @@ from sightline.run.config import read_config, rebuild
 class LoadedAgent:
     """What a run learned, ready to act."""
 
-    policy: Policy | QNetwork
+    policy: Network
     """In evaluation mode, on the CPU."""
     normaliser: ObservationNormaliser | None
     """What it sees observations through."""

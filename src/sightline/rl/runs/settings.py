@@ -1,6 +1,6 @@
 """Settings of `sightline act`: what all agents share, and each agent's own beside it.
 
-Left out: what the agents mean by their settings (`reinforce.py`, `a2c.py`, `ppo.py`, `dqn.py`).
+Left out: what the agents mean by their settings (`reinforce.py`, `a2c.py`, `ppo.py`, `dqn.py`, `sac.py`).
 """
 
 from dataclasses import dataclass, field
@@ -13,6 +13,7 @@ from sightline.rl.dqn import DQN
 from sightline.rl.policies.settings import PolicySettings
 from sightline.rl.ppo import PPO
 from sightline.rl.reinforce import Reinforce
+from sightline.rl.sac import SAC
 
 
 @dataclass(frozen=True)
@@ -95,4 +96,13 @@ class ActDQN:
     policy: OmitArgPrefixes[PolicySettings] = field(default_factory=PolicySettings)
 
 
-Settings = ActReinforce | ActA2C | ActPPO | ActDQN
+@dataclass(frozen=True)
+class ActSAC:
+    """Settings of `sightline act sac`."""
+
+    run: OmitArgPrefixes[Common]
+    agent: OmitArgPrefixes[SAC] = field(default_factory=SAC)
+    policy: OmitArgPrefixes[PolicySettings] = field(default_factory=PolicySettings)
+
+
+Settings = ActReinforce | ActA2C | ActPPO | ActDQN | ActSAC
