@@ -15,8 +15,8 @@ import numpy as np
 
 from sightline.envs.maze import Maze
 from sightline.planning.tabular import World, world_of
-from sightline.rl.dyna import Dyna
-from sightline.rl.lives import new_mind, walk
+from sightline.rl.tabular.dyna import Dyna
+from sightline.rl.tabular.lives import new_mind, walk
 
 AGENT = Dyna(n=50, alpha=0.1)
 TURNS = 7

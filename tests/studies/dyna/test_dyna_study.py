@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from sightline.rl.lives import new_mind, walk
+from sightline.rl.tabular.lives import new_mind, walk
 from sightline.studies.dyna import figures, learners, page
 from sightline.studies.dyna.study import DynaStudy, parts_of, run, summarise
 

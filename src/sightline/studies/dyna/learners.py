@@ -1,9 +1,9 @@
 """Who is compared, and what of their lives is kept: the book's three figures, and the price of each learner.
 
-The lives are those of `rl/lives.py` in `envs/maze.py`; life i has seed i for every learner. The book prints neither the
-rate nor the bonus nor n of figures 8.4 and 8.5: they are those of the public program that comes closest to the figures
-(alpha 1; n 10 and kappa 1e-4 for the blocking maze, n 50 and kappa 1e-3 for the shortcut), which changes its walls at
-the end of an episode only, where here they move at the very step.
+The lives are those of `rl/tabular/lives.py` in `envs/maze.py`; life i has seed i for every learner. The book prints
+neither the rate nor the bonus nor n of figures 8.4 and 8.5: they are those of the public program that comes closest to
+the figures (alpha 1; n 10 and kappa 1e-4 for the blocking maze, n 50 and kappa 1e-3 for the shortcut), which changes
+its walls at the end of an episode only, where here they move at the very step.
 
 Left out: learners with networks.
 """
@@ -17,9 +17,9 @@ from jaxtyping import Float
 
 from sightline.envs.maze import PLANS, Maze
 from sightline.planning.tabular import World, world_of
-from sightline.rl.dyna import Dyna
-from sightline.rl.lives import Agent, Mind, new_mind, walk
-from sightline.rl.q_learning import QLearning
+from sightline.rl.tabular.dyna import Dyna
+from sightline.rl.tabular.lives import Agent, Mind, new_mind, walk
+from sightline.rl.tabular.q_learning import QLearning
 
 STATES, ACTIONS = 54, 4
 FIGURE_8_2 = {n: Dyna(n=n, alpha=0.1, epsilon=0.1, gamma=0.95) for n in (0, 5, 50)}

@@ -8,9 +8,9 @@ import pytest
 from tests.planning.worlds import random_world
 
 from sightline.planning.tabular import World, greedy, policy_values, value_iteration, values_within, world_of
-from sightline.rl.lives import Life, Mind, learn, new_mind, options_of, walk
-from sightline.rl.q_learning import METHODS, QLearning
-from sightline.rl.tables import choose, greatest
+from sightline.rl.tabular.lives import Life, Mind, learn, new_mind, options_of, walk
+from sightline.rl.tabular.q_learning import METHODS, QLearning
+from sightline.rl.tabular.tables import choose, greatest
 
 RNG = np.random.default_rng(0)
 

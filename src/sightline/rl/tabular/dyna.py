@@ -19,8 +19,8 @@ from typing import Any
 
 from sightline.ops.arguments import choose
 from sightline.planning.jit import compiled
-from sightline.rl.q_learning import check_rates
-from sightline.rl.tables import NEVER
+from sightline.rl.tabular.q_learning import check_rates
+from sightline.rl.tabular.tables import NEVER
 
 PLANNING = ("random", "plus", "sweeping", "full")
 NONE, RANDOM, PLUS, SWEEPING, FULL = -1, 0, 1, 2, 3

@@ -13,10 +13,10 @@ from tests.planning.worlds import random_world, two_states
 from sightline.envs.maze import Maze
 from sightline.planning import jit
 from sightline.planning.tabular import World, value_iteration, world_of
-from sightline.rl.dyna import PLANNING, Dyna, plan_at_random, plan_fully
-from sightline.rl.lives import Life, Mind, new_mind, walk
-from sightline.rl.sweeping import NOWHERE, empty_queue, lead, pop, push
-from sightline.rl.tables import NEVER, note, nothing_known
+from sightline.rl.tabular.dyna import PLANNING, Dyna, plan_at_random, plan_fully
+from sightline.rl.tabular.lives import Life, Mind, new_mind, walk
+from sightline.rl.tabular.sweeping import NOWHERE, empty_queue, lead, pop, push
+from sightline.rl.tabular.tables import NEVER, note, nothing_known
 
 
 def test_planning_by_hand() -> None:
@@ -238,9 +238,9 @@ ALONE = """
 import numpy as np
 from sightline.envs.maze import Maze
 from sightline.planning.tabular import world_of
-from sightline.rl.dyna import Dyna
-from sightline.rl.lives import new_mind, walk
-from sightline.rl.q_learning import QLearning
+from sightline.rl.tabular.dyna import Dyna
+from sightline.rl.tabular.lives import new_mind, walk
+from sightline.rl.tabular.q_learning import QLearning
 for agent in (Dyna(planning="plus", n=3), Dyna(planning="sweeping", n=3), QLearning(method="sarsa", n=2)):
     mind = new_mind(agent, 54, 4)
     walk(mind, agent, world_of(Maze()), np.random.default_rng(3), steps=300)

@@ -19,10 +19,10 @@ import numpy as np
 
 from sightline.planning.jit import compiled
 from sightline.planning.tabular import World, discrete_sizes
-from sightline.rl.dyna import FULL, NONE, PLANNING, PLUS, RANDOM, SWEEPING, Dyna, plan_at_random, plan_fully
-from sightline.rl.q_learning import METHODS, SARSA, QLearning, Trail, empty_trail, look_back, worth
-from sightline.rl.sweeping import Queue, empty_queue, note_way, sweep
-from sightline.rl.tables import Known, choose, note, nothing_known
+from sightline.rl.tabular.dyna import FULL, NONE, PLANNING, PLUS, RANDOM, SWEEPING, Dyna, plan_at_random, plan_fully
+from sightline.rl.tabular.q_learning import METHODS, SARSA, QLearning, Trail, empty_trail, look_back, worth
+from sightline.rl.tabular.sweeping import Queue, empty_queue, note_way, sweep
+from sightline.rl.tabular.tables import Known, choose, note, nothing_known
 
 Agent = QLearning | Dyna
 

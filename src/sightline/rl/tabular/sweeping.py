@@ -14,8 +14,8 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sightline.planning.jit import compiled
-from sightline.rl.dyna import best_of
-from sightline.rl.tables import NEVER
+from sightline.rl.tabular.dyna import best_of
+from sightline.rl.tabular.tables import NEVER
 
 NOWHERE = -1
 
