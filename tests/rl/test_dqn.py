@@ -3,6 +3,7 @@
 import copy
 import math
 from dataclasses import replace
+from types import SimpleNamespace
 from typing import Any, ClassVar
 
 import gymnasium
@@ -16,6 +17,7 @@ from tests.rl.test_q_network import network
 
 from sightline.envs.making import make_environments
 from sightline.rl import dqn as module
+from sightline.rl import off_policy
 from sightline.rl.acting import to_tensors
 from sightline.rl.dqn import DQN, epsilon, loss, make_learner, targets, train
 from sightline.rl.off_policy import OffPolicy
@@ -250,6 +252,12 @@ def test_a_diverging_network_is_named() -> None:
     ):
         list(train(learner, replace(SMALL, learning_rate=1e30, gradient_clip=0), 200))
     assert not learner.finite()
+
+
+def test_several_processes_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(off_policy, "processes", lambda: SimpleNamespace(count=2))
+    with pytest.raises(ValueError, match=r"learns in one process and here are 2: start it without torchrun"):
+        learner_for()
 
 
 @pytest.mark.parametrize(

@@ -21,7 +21,8 @@ def test_the_code_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_option_of_the_page_exists(capsys: pytest.CaptureFixture[str]) -> None:
-    assert main(["act", "ppo", "--help"]) == 0
+    for agent in ("ppo", "dqn", "sac"):
+        assert main(["act", agent, "--help"]) == 0
     known = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
     asked = set(re.findall(r"--[a-z][a-z-]+", PAGE.read_text())) - {"--nproc-per-node"}
     assert asked <= known

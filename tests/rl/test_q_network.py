@@ -8,6 +8,7 @@ import pytest
 import torch
 from gymnasium import spaces
 
+from sightline.play.thoughts import thoughts
 from sightline.rl.distributions import Distribution, EpsilonGreedy
 from sightline.rl.policies import PolicySettings
 from sightline.rl.policies.flat import Flat
@@ -89,6 +90,16 @@ def test_images_go_through_an_encoder() -> None:
     q = network(seen=spaces.Box(0, 255, (12, 12, 3), np.uint8), encoder="non-local")
     assert q.values(torch.randint(0, 255, (2, 12, 12, 3), dtype=torch.uint8)).shape == (2, 4)
     assert q.values(torch.randint(0, 255, (2, 12, 12, 3), dtype=torch.uint8)).isfinite().all()
+
+
+def test_its_thoughts_are_values() -> None:
+    found = EpsilonGreedy(torch.tensor([[1.0, -1.0, -torch.inf, 0.0]]), torch.tensor(0.1))
+    words, bars = thoughts(network(), found, torch.tensor([3]), ("up", "down", "left", "right"))
+    assert words == "right"
+    assert [bar.text for bar in bars] == ["1", "-1", "forbidden", "0"]
+    assert [bar.to for bar in bars] == [1.0, 0.0, 0.0, 0.5]
+    assert [bar.chosen for bar in bars] == [False, False, False, True]
+    assert thoughts(network(), found, torch.tensor([0]), ())[0] == "0"
 
 
 def test_its_epsilon_is_saved() -> None:

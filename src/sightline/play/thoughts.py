@@ -1,4 +1,4 @@
-"""What a policy thought at one step, as words and bars: the action, how probable it and the others were.
+"""What a policy thought at one step, as words and bars: the action, how probable or valuable it and the others were.
 
 Names of actions: what an environment says itself (`get_action_meanings`, an `actions` enumeration), then those that
 Gymnasium's documentation gives its classic environments and those of ours; numbers elsewhere.
@@ -15,7 +15,7 @@ import numpy as np
 import torch
 from gymnasium import spaces
 
-from sightline.rl.distributions import Bernoulli, SquashedGaussian
+from sightline.rl.distributions import Bernoulli, EpsilonGreedy, SquashedGaussian
 from sightline.rl.policies.face import Acts
 
 NAMES = {
@@ -78,6 +78,9 @@ def thoughts(policy: Acts, distribution: Any, raw: torch.Tensor, names: tuple[st
             Bar(f"bit {i}", f"{p:.2f}", p, chosen=bool(on)) for i, (p, on) in enumerate(zip(shares, taken, strict=True))
         ]
         return "".join(str(int(on)) for on in taken), bars
+    if isinstance(distribution, EpsilonGreedy):
+        assert isinstance(space, spaces.Discrete)
+        return _of_values(distribution, int(taken[0]), names or tuple(str(space.start + i) for i in range(space.n)))
     choices = getattr(distribution, "choices", distribution).log_probabilities[0].exp()
     table = choices.reshape(-1, choices.shape[-1])
     sizes = [int(space.n)] if isinstance(space, spaces.Discrete) else space.nvec.ravel().tolist()  # type: ignore[attr-defined]
@@ -89,6 +92,19 @@ def thoughts(policy: Acts, distribution: Any, raw: torch.Tensor, names: tuple[st
             bars.append(Bar(name, f"{float(row[i]):.2f}", float(row[i]), chosen=int(taken[choice]) == i))
         words.append(names[int(taken[0])] if names else str(start + int(taken[choice])))
     return ", ".join(words), bars
+
+
+def _of_values(distribution: EpsilonGreedy, taken: int, names: tuple[str, ...]) -> tuple[str, list[Bar]]:
+    """What return is expected from each action; the bars reach from the least to the largest of them."""
+    values = distribution.values[0].tolist()
+    legal = [one for one in values if math.isfinite(one)]
+    low, width = min(legal, default=0.0), max(legal, default=0.0) - min(legal, default=0.0)
+    bars = []
+    for i, (name, value) in enumerate(zip(names, values, strict=True)):
+        is_legal = math.isfinite(value)
+        share = (value - low) / width if is_legal and width > 0 else float(is_legal)
+        bars.append(Bar(name, f"{value:.3g}" if is_legal else "forbidden", share, chosen=i == taken))
+    return names[taken], bars
 
 
 def _of_numbers(policy: Acts, distribution: Any, raw: torch.Tensor) -> tuple[str, list[Bar]]:

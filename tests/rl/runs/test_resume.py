@@ -117,16 +117,17 @@ class Unsavable(gymnasium.Env[np.ndarray, int]):
         return np.full(1, number, np.float32), float(action), number == 5, False, {}
 
 
+@pytest.mark.parametrize("agent", ["ppo", "dqn"])
 def test_environments_that_cannot_be_saved_are_named_and_begin_anew(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], agent: str
 ) -> None:
-    settings = short(tmp_path, "ppo", f"{__name__}:Unsavable", trust=True)
+    settings = short(tmp_path, agent, f"{__name__}:Unsavable", trust=True)
     stopped_after(monkeypatch, settings, 2)
     run_agent(replace(settings, run=replace(settings.run, resume=True)))
     said = next(line for line in capsys.readouterr().out.splitlines() if line.startswith("mind: "))
     assert "new episodes begin, so that the run is not bit for bit the one without a pause" in said
     assert "counts" in said
-    assert course(tmp_path)[-1]["steps"] == 512
+    assert 512 <= course(tmp_path)[-1]["steps"] < 530
 
 
 def test_what_a_resumed_run_must_not_change(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
