@@ -76,7 +76,7 @@ def _export() -> tuple[type, Callable[[Any], Any]]:
     from sightline.vision.prediction.export_run import Export, run
 
     def leave(settings: Any) -> Any:
-        if read_config(settings.run).get("kind") != "act":
+        if read_config(settings.run).get("kind") not in ("act", "tabular"):
             return run(settings)
         from sightline.rl.runs.export import export_agent
 
@@ -129,6 +129,18 @@ def _act_sac() -> tuple[type, Callable[[Any], Any]]:
     from sightline.rl.runs.settings import ActSAC
 
     return ActSAC, run_agent
+
+
+def _act_q_learning() -> tuple[type, Callable[[Any], Any]]:
+    from sightline.rl.tabular.command import ActQLearning, run_tabular
+
+    return ActQLearning, run_tabular
+
+
+def _act_dyna() -> tuple[type, Callable[[Any], Any]]:
+    from sightline.rl.tabular.command import ActDyna, run_tabular
+
+    return ActDyna, run_tabular
 
 
 def _bench_ops() -> tuple[type, Callable[[Any], None]]:
@@ -193,6 +205,8 @@ COMMANDS: Mapping[str, tuple[str, Mapping[str, tuple[str, Load]] | Load]] = {
             "reinforce": ("Monte-Carlo policy gradients, with or without a baseline", _act_reinforce),
             "a2c": ("actor and critic, one gradient per rollout", _act_a2c),
             "ppo": ("proximal policy optimisation: several epochs on every rollout", _act_ppo),
+            "q-learning": ("a table of values: Q-learning, SARSA, expected SARSA, n steps", _act_q_learning),
+            "dyna": ("a table of values and a memory of what followed what: Dyna-Q, Dyna-Q+, sweeping", _act_dyna),
             "dqn": ("deep Q-learning from a replay: double, duelling, n-step, prioritised", _act_dqn),
             "sac": ("soft actor-critic from a replay: continuous actions, automatic temperature", _act_sac),
         },

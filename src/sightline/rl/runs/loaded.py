@@ -57,6 +57,11 @@ def load_agent(folder: str | Path, *, trust: bool = False) -> LoadedAgent:
     """
     folder = Path(folder)
     config = read_config(folder)
+    if config.get("kind") == "tabular":
+        raise ValueError(
+            f"{folder} is the run of a table, which has no network to watch or export: its values are in checkpoint/, "
+            "and evaluation.json says how good they are"
+        )
     if config.get("kind") != "act":
         raise ValueError(f"{folder} is no run of sightline act: name a folder that sightline act wrote")
     if not has_checkpoint(folder):

@@ -230,6 +230,11 @@ class Life:
         self.mind = new_mind(self.agent, *discrete_sizes(self.env))
         self.rng = np.random.default_rng(self.seed)
 
+    def begin_anew(self, seed: int | None = None) -> None:
+        """Leave the episode that goes on, which is neither an end nor learned from."""
+        self.total, self.mind.trail.length[0] = 0.0, 0
+        begin(self.mind, options_of(self.agent), int(self.env.reset(seed=seed)[0]), self.rng)
+
     def live(self, steps: int, told: Callable[[float, int], None] = lambda total, length: None) -> Iterator[float]:
         """Take so many steps, and give the reward of each.
 
@@ -239,7 +244,7 @@ class Life:
         """
         options, mind = options_of(self.agent), self.mind
         if mind.place[3] == 0:
-            begin(mind, options, int(self.env.reset(seed=self.seed)[0]), self.rng)
+            self.begin_anew(self.seed)
         for _ in range(steps):
             to, reward, over, cut, _ = self.env.step(int(mind.place[1]))
             self.total += float(reward)

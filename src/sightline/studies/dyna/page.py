@@ -132,7 +132,9 @@ def episodes_section(results: Results) -> Section | None:
 def blocking_section(results: Results) -> Section | None:
     """Figure 8.4."""
     chart = figures.gained(results, "blocking")
-    return chart and Section(
+    if chart is None:
+        return None
+    return Section(
         "Figure 8.4: the way is blocked",
         "Goals so far. After step 1000 the gap in the wall moves from the right end to the left one. The band holds "
         "eight of ten lives.",
@@ -143,7 +145,9 @@ def blocking_section(results: Results) -> Section | None:
 def shortcut_section(results: Results) -> Section | None:
     """Figure 8.5."""
     chart = figures.gained(results, "shortcut")
-    return chart and Section(
+    if chart is None:
+        return None
+    return Section(
         "Figure 8.5: a shorter way opens",
         "After step 3000 a second gap opens at the right end; the old way stays. Nothing that Dyna-Q expects turns out "
         "wrong, so it never looks.",
@@ -154,7 +158,9 @@ def shortcut_section(results: Results) -> Section | None:
 def price_section(results: Results) -> Section | None:
     """What each pays."""
     chart = figures.prices(results)
-    return chart and Section(
+    if chart is None:
+        return None
+    return Section(
         "The price of knowing the way",
         "Medians until an episode of the Dyna maze takes less than 20 steps; both axes are logarithmic. To the left: "
         "less thinking. Down: fewer real steps.",
