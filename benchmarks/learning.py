@@ -70,6 +70,19 @@ RECIPES = {
         200.0,
         "242 (RL Zoo, 1 M); 200 is called solved",
     ),
+    "dqn-cartpole": Recipe(
+        "dqn --env CartPole-v1 --envs 4 --rollout 4 --updates 8 --batch 64 --n-step 5 --target-every 1 "
+        "--target-share 0.005 --explores 0.2 --hidden 128 128",
+        50_000,
+        475.0,
+        "500 is the most there is; 475 is called solved",
+    ),
+    "sac-pendulum": Recipe(
+        "sac --env Pendulum-v1 --envs 1 --hidden 128 128 --learning-rate 1e-3 --gamma 0.97 --starts 500",
+        10_000,
+        -180.0,
+        "-172 is what PPO reaches (RL Zoo, gSDE, 100 k)",
+    ),
     "corridor": Recipe(
         "reinforce --env sightline/Corridor-v0 --envs 8 --gamma 1 --hidden 0 --learning-rate 0.01 --baseline value "
         "--evaluation-sampled",
