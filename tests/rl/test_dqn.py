@@ -88,6 +88,15 @@ def test_the_loss_is_a_loops(duelling: bool, double: bool, weighted: bool) -> No
     torch.testing.assert_close(error, torch.tensor(errors), atol=1e-5, rtol=1e-5)
     for p, gradient in zip(q.parameters(), expected, strict=True):
         torch.testing.assert_close(p.grad, gradient)
+    part = off_policy.Part(q, 0.1, followed=True)  # the same by hand
+    part.target.load_state_dict(other.state_dict())
+    hands = module._hands(part)
+    assert hands is not None
+    part.flat.gradient.fill_(torch.nan)
+    by_hand, apart, _ = module._gradient(SimpleNamespace(), hands, batch, double=double)
+    assert by_hand == pytest.approx(float(found.detach()), rel=1e-5)
+    np.testing.assert_allclose(apart, errors, rtol=1e-4, atol=1e-5)
+    torch.testing.assert_close(part.flat.gradient, torch.cat([one.flatten() for one in expected]))
 
 
 @pytest.mark.parametrize("changes", BOTH)

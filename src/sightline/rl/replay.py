@@ -80,12 +80,12 @@ class Replay:
             )
         self.size = self.rows * environments  # place = row * environments + environment
         one = empty_arrays(space, ())
-        _check_memory(self.size, sum(part.nbytes for _, part in named_arrays(one, "")) + action.nbytes + 4 + 3)
+        _check_memory(self.size, sum(part.nbytes for _, part in named_arrays(one, "")) + action.nbytes + 4 + 2)
         self._apart = mode != AutoresetMode.NEXT_STEP
         self._observation = empty_arrays(space, (self.size,))
         self._action = np.zeros((self.size, *action.shape), action.dtype)
         self._reward = np.zeros(self.size, np.float32)
-        self._terminated, self._ended, self._valid = (np.zeros(self.size, bool) for _ in range(3))
+        self._terminated, self._valid = (np.zeros(self.size, bool) for _ in range(2))
         self._written = np.zeros(environments, np.int64)  # rows ever; the next one holds the latest observation
         self._count = 0
         self._rng = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, STREAM)))
@@ -103,9 +103,9 @@ class Replay:
         """
         check_followed("the replay", self.environments, rollout.reward)
         steps, count = rollout.reward.shape
-        ended = rollout.terminated | rollout.truncated
         row, moves = np.arange(steps)[:, None] + self._written, np.full(count, steps)
         if self._apart and len(rollout.final_step):
+            ended = rollout.terminated | rollout.truncated
             before = np.cumsum(ended, 0)
             row += before - ended
             moves += before[-1]
@@ -119,8 +119,7 @@ class Replay:
         self._forget(place)
         map_arrays(lambda kept, new: _put(kept, place, new), self._observation, rollout.observation)
         self._action[place], self._reward[place] = rollout.action, rollout.reward
-        self._terminated[place], self._ended[place] = rollout.terminated, ended
-        self._valid[place] = rollout.valid
+        self._terminated[place], self._valid[place] = rollout.terminated, rollout.valid
         self._count += int(rollout.valid.sum())
         if self.priorities is not None:
             self.priorities.add(place[rollout.valid])
@@ -130,11 +129,9 @@ class Replay:
         self._keep(self._head(), rollout.next_observation)
 
     def cut(self) -> None:
-        """The environments begin anew: the episodes that have not ended are truncated where they are."""
+        """The environments begin anew: what the latest transitions led to stays, as an episode's last observation."""
         before = (self._head() - self.environments) % self.size
-        on = self._valid[before]  # what it led to stays, as an episode's last observation
-        self._ended[before[on]] = True
-        self._written += on
+        self._written += self._valid[before]
         self._forget(self._head())
 
     def sample(self, count: int, *, gamma: float, steps: int = 1, beta: float = 0.0) -> Batch:
@@ -206,7 +203,6 @@ class Replay:
             ("action", self._action),
             ("reward", self._reward),
             ("terminated", self._terminated),
-            ("ended", self._ended),
             ("valid", self._valid),
         ]
 
@@ -247,8 +243,7 @@ class Replay:
             discount = np.where(self._terminated[index], np.float32(0), np.float32(gamma))
             return self._reward[index], discount, (index + self.environments) % self.size
         places = (index[:, None] + np.arange(steps) * self.environments) % self.size
-        counts: Bool[np.ndarray, "n steps"] = self._valid[places]  # no transition: the newest one is behind us
-        counts[:, 1:] &= ~self._ended[places[:, :-1]]
+        counts: Bool[np.ndarray, "n steps"] = self._valid[places]  # no transition: the episode or the ring has ended
         np.logical_and.accumulate(counts, 1, out=counts)
         reward = (self._reward[places] * gamma ** np.arange(steps) * counts).sum(1)
         taken = counts.sum(1)
