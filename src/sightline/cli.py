@@ -96,39 +96,15 @@ def _play() -> tuple[type, Callable[[Any], Any]]:
     return Play, run
 
 
-def _act_reinforce() -> tuple[type, Callable[[Any], Any]]:
-    from sightline.rl.runs.act import run_agent
-    from sightline.rl.runs.settings import ActReinforce
+def _act(kind: str) -> Load:
+    """An agent's settings, and what trains any of them."""
 
-    return ActReinforce, run_agent
+    def load() -> tuple[type, Callable[[Any], Any]]:
+        from sightline.rl.runs import act, settings
 
+        return getattr(settings, kind), act.run_agent
 
-def _act_a2c() -> tuple[type, Callable[[Any], Any]]:
-    from sightline.rl.runs.act import run_agent
-    from sightline.rl.runs.settings import ActA2C
-
-    return ActA2C, run_agent
-
-
-def _act_ppo() -> tuple[type, Callable[[Any], Any]]:
-    from sightline.rl.runs.act import run_agent
-    from sightline.rl.runs.settings import ActPPO
-
-    return ActPPO, run_agent
-
-
-def _act_dqn() -> tuple[type, Callable[[Any], Any]]:
-    from sightline.rl.runs.act import run_agent
-    from sightline.rl.runs.settings import ActDQN
-
-    return ActDQN, run_agent
-
-
-def _act_sac() -> tuple[type, Callable[[Any], Any]]:
-    from sightline.rl.runs.act import run_agent
-    from sightline.rl.runs.settings import ActSAC
-
-    return ActSAC, run_agent
+    return load
 
 
 def _act_q_learning() -> tuple[type, Callable[[Any], Any]]:
@@ -202,13 +178,13 @@ COMMANDS: Mapping[str, tuple[str, Mapping[str, tuple[str, Load]] | Load]] = {
     "act": (
         "an agent that learns in an environment",
         {
-            "reinforce": ("Monte-Carlo policy gradients, with or without a baseline", _act_reinforce),
-            "a2c": ("actor and critic, one gradient per rollout", _act_a2c),
-            "ppo": ("proximal policy optimisation: several epochs on every rollout", _act_ppo),
+            "reinforce": ("Monte-Carlo policy gradients, with or without a baseline", _act("ActReinforce")),
+            "a2c": ("actor and critic, one gradient per rollout", _act("ActA2C")),
+            "ppo": ("proximal policy optimisation: several epochs on every rollout", _act("ActPPO")),
             "q-learning": ("a table of values: Q-learning, SARSA, expected SARSA, n steps", _act_q_learning),
             "dyna": ("a table of values and a memory of what followed what: Dyna-Q, Dyna-Q+, sweeping", _act_dyna),
-            "dqn": ("deep Q-learning from a replay: double, duelling, n-step, prioritised", _act_dqn),
-            "sac": ("soft actor-critic from a replay: continuous actions, automatic temperature", _act_sac),
+            "dqn": ("deep Q-learning from a replay: double, duelling, n-step, prioritised", _act("ActDQN")),
+            "sac": ("soft actor-critic from a replay: continuous actions, automatic temperature", _act("ActSAC")),
         },
     ),
     "play": ("watch a trained agent: what it does, why, and where it looks", _play),

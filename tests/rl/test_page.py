@@ -12,16 +12,17 @@ PAGE = Path(__file__).parents[2] / "docs" / "acting.md"
 
 
 def test_the_code_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
-    (code,) = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    code, tables = re.findall(r"```python\n(.*?)```", PAGE.read_text(), re.DOTALL)
     names: dict = {}
     exec(code, names)
     assert isinstance(names["learner"], Learner)
     assert names["learner"].steps == 512
     assert len(capsys.readouterr().out.splitlines()) == 2
+    exec(tables, {})
 
 
 def test_every_option_of_the_page_exists(capsys: pytest.CaptureFixture[str]) -> None:
-    for agent in ("ppo", "dqn", "sac"):
+    for agent in ("ppo", "dqn", "sac", "q-learning", "dyna"):
         assert main(["act", agent, "--help"]) == 0
     known = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
     asked = set(re.findall(r"--[a-z][a-z-]+", PAGE.read_text())) - {"--nproc-per-node"}
