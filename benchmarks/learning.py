@@ -91,10 +91,10 @@ RECIPES = {
         "-11.66 is the best stochastic policy's value (Sutton & Barto, example 13.1)",
         2000,
     ),
-    "catch-convolution": Recipe(f"{CATCH} --encoder convolution", 30_000, 0.95, "1 is the most there is"),
-    "catch-non-local": Recipe(f"{CATCH} --encoder non-local", 30_000, 0.95, "1 is the most there is"),
-    "catch-criss-cross": Recipe(f"{CATCH} --encoder criss-cross", 30_000, 0.95, "1 is the most there is"),
-    "catch-vit": Recipe(f"{CATCH} --encoder vit", 30_000, 0.95, "1 is the most there is"),
+    "catch-convolution": Recipe(f"{CATCH} --encoder convolution", 60_000, 0.95, "1 is the most there is"),
+    "catch-non-local": Recipe(f"{CATCH} --encoder non-local", 60_000, 0.95, "1 is the most there is"),
+    "catch-criss-cross": Recipe(f"{CATCH} --encoder criss-cross", 60_000, 0.95, "1 is the most there is"),
+    "catch-vit": Recipe(f"{CATCH} --encoder vit", 60_000, 0.95, "1 is the most there is"),
     "halfcheetah": Recipe(
         "ppo --env HalfCheetah-v5 --envs 8 --rollout 256 --batch 512 --epochs 10 --learning-rate 3e-4 "
         "--normalise-observations --normalise-rewards",
