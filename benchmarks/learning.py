@@ -93,8 +93,8 @@ RECIPES = {
     ),
     "catch-convolution": Recipe(f"{CATCH} --encoder convolution", 60_000, 0.95, "1 is the most there is"),
     "catch-non-local": Recipe(f"{CATCH} --encoder non-local", 60_000, 0.95, "1 is the most there is"),
-    "catch-criss-cross": Recipe(f"{CATCH} --encoder criss-cross", 60_000, 0.95, "1 is the most there is"),
-    "catch-vit": Recipe(f"{CATCH} --encoder vit", 60_000, 0.95, "1 is the most there is"),
+    "catch-criss-cross": Recipe(f"{CATCH} --encoder criss-cross", 30_000, 0.95, "1 is the most there is"),
+    "catch-vit": Recipe(f"{CATCH} --encoder vit", 30_000, 0.95, "1 is the most there is"),
     "halfcheetah": Recipe(
         "ppo --env HalfCheetah-v5 --envs 8 --rollout 256 --batch 512 --epochs 10 --learning-rate 3e-4 "
         "--normalise-observations --normalise-rewards",
