@@ -248,18 +248,18 @@ def test_a_saved_learner_goes_on_exactly(env: str, settings: dict[str, Any], cha
 def test_images_are_kept_as_bytes() -> None:
     learner = learner_for(SMALL, "sightline/Catch-v0", encoder="convolution")
     list(train(learner, SMALL, 80))
-    assert learner.replay.sample(5, gamma=1).observation.dtype == np.uint8
+    assert learner.replay.sample(5, gamma=1.0).observation.dtype == np.uint8
     assert learner.acting.by_hand is None
 
 
 def test_a_diverging_network_is_named() -> None:
-    learner = learner_for(replace(SMALL, learning_rate=1e30, gradient_clip=0))
+    learner = learner_for(replace(SMALL, learning_rate=1e30, gradient_clip=0.0))
     assert isinstance(learner.policy, QNetwork)
     with (
         np.errstate(all="ignore"),
         pytest.raises(ValueError, match=r"value_loss is (nan|inf) after \d+ steps: the network has diverged; go on fr"),
     ):
-        list(train(learner, replace(SMALL, learning_rate=1e30, gradient_clip=0), 200))
+        list(train(learner, replace(SMALL, learning_rate=1e30, gradient_clip=0.0), 200))
     assert not learner.finite()
 
 

@@ -193,7 +193,7 @@ def test_sizes_that_cannot_be(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(ValueError, match=r"replay of 5 rows for each environment does not hold a rollout of 7 steps"):
         Filled("NextStep", 15, 1)
     with pytest.raises(ValueError, match=r"the replay holds no transition to draw: add a rollout first"):
-        Filled("NextStep", 90, 0).replay.sample(3, gamma=1)
+        Filled("NextStep", 90, 0).replay.sample(3, gamma=1.0)
     monkeypatch.undo()
     free = replay_module.free_memory()
     assert free is None or 10_000_000 < free < 10**14

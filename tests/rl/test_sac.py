@@ -264,7 +264,7 @@ def test_images_go_through_encoders_and_stay_bytes() -> None:
     learner = make_learner(network, envs, SMALL, seed=0)
     assert learner.acting.by_hand is None
     rows_ = list(train(learner, SMALL, 120))
-    assert learner.replay.sample(3, gamma=1).observation.dtype == np.uint8
+    assert learner.replay.sample(3, gamma=1.0).observation.dtype == np.uint8
     assert math.isfinite(rows_[-1]["critic_loss"])
 
 

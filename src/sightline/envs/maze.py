@@ -99,7 +99,7 @@ class Maze(gymnasium.Env[int, int]):
         self.place = self.plan.start
         return number(self.place), {}
 
-    def step(self, action: int) -> tuple[int, float, bool, bool, dict[str, Any]]:
+    def step(self, action: Any) -> tuple[int, float, bool, bool, dict[str, Any]]:
         """One step."""
         self.place = after(self.place, int(action), self.walls)
         self.steps += 1

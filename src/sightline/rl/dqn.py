@@ -167,7 +167,7 @@ def train(learner: OffPolicy, dqn: DQN, steps: int) -> Iterator[dict[str, float 
             sums, count, before = np.zeros(2), 0, learner.steps
 
 
-def epsilon(dqn: DQN, gone: float) -> float:
+def epsilon(dqn: DQN, gone: float | int) -> float:
     """The probability of any action, after such a share of a training."""
     left = max(1 - gone / dqn.explores, 0.0) if dqn.explores else 0.0
     return dqn.epsilon_end + (dqn.epsilon - dqn.epsilon_end) * left
@@ -180,7 +180,7 @@ def _hands(part: Part) -> tuple[QByHand, QByHand] | None:
 
 
 def _gradient(
-    learner: OffPolicy, hands: tuple[QByHand, QByHand] | None, batch: Batch, *, double: bool
+    learner: Any, hands: tuple[QByHand, QByHand] | None, batch: Batch, *, double: bool
 ) -> tuple[float, np.ndarray, float]:
     """Write the gradient of a batch; return its loss, its errors and the mean value of its actions."""
     if hands is not None:

@@ -84,7 +84,7 @@ class MLP:
             gradient = self._below(place, gradient)
         return _times(gradient, self.layers[0].weight)
 
-    def _below(self, place: int, gradient: Rows) -> Rows:
+    def _below(self, place: int, gradient: Rows) -> Float[np.ndarray, "n i"]:
         """From a layer's outputs to those of the layer before, in front of its activation."""
         gradient, x = _times(gradient, self.layers[place].weight), self._kept[place]
         if self.tanh:

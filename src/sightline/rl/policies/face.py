@@ -1,6 +1,6 @@
 """What an agent's networks show to whoever acts with them, plays or evaluates: the common face of all policies."""
 
-from typing import Any, Protocol
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 from jaxtyping import Float, Shaped
@@ -12,6 +12,7 @@ from sightline.rl.policies.memory import Past
 from sightline.rl.trees import Arrays
 
 
+@runtime_checkable
 class Acts(Protocol):
     """`Policy`, `QNetwork` and `SoftActorCritic` are such; the words are explained in `policy.py`."""
 
@@ -62,6 +63,7 @@ class Acts(Protocol):
         """Actions as the environments' `step` takes them."""
 
 
+@runtime_checkable
 class ActsByHand(Protocol):
     """A policy's actions in NumPy."""
 

@@ -86,7 +86,7 @@ class SACByHand:
         self._actor.backward(np.concatenate([back, (back * scale * noise - cost) * inside], 1))
         return float((temperature * log_p - np.minimum(first, second)).mean()), float(log_p.mean())
 
-    def _outputs(self, x: Rows) -> tuple[Rows, Rows, np.ndarray]:
+    def _outputs(self, x: Rows) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Means, log-scales, and where those are not clamped."""
         out = self._actor.forward(x)
         mean, asked = out[:, : self._numbers], out[:, self._numbers :]

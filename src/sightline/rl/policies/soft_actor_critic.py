@@ -38,7 +38,7 @@ class Actor(nn.Module):
         super().__init__()
         self.body, self.head = body, orthogonal(nn.Linear(body.width, 2 * numbers), 0.01)
 
-    def forward(self, observation: Arrays) -> Float[Tensor, "n 2d"]:
+    def forward(self, observation: Arrays) -> Float[Tensor, "n k"]:
         """Means, then log-scales."""
         return self.head(self.body(observation))
 
@@ -148,7 +148,7 @@ class SoftActorCritic(nn.Module):
         """Actions as the environments' `step` takes them."""
         return self.fit.from_raw(raw)
 
-    def _inner(self, outputs: Float[Tensor, "n 2d"]) -> Gaussian:
+    def _inner(self, outputs: Float[Tensor, "n k"]) -> Gaussian:
         mean, log_scale = outputs.chunk(2, -1)
         return Gaussian(mean, log_scale.clamp(*LOG_SCALE))
 
