@@ -51,15 +51,13 @@ def lists(world: World, steps: int, seed: int, draw: random.Random | None = None
             known.append(s)
             tried[s] = set()
         tried[s].add(a)
-        pairs = [(s, a)]
+        one, action = s, a  # the real step first
         for update in range(AGENT.n + 1):
             if update:
                 pair = int(number() * (len(known) * world.actions))
                 one, action = known[pair // world.actions], pair % world.actions
                 while action not in tried[one]:
                     action = int(number() * world.actions)
-            else:
-                one, action = pairs[0]
             target = gives[one][action] + (0.0 if over[one][action] else AGENT.gamma * max(q[to[one][action]]))
             q[one][action] += AGENT.alpha * (target - q[one][action])
         s = start if over[s][a] else to[s][a]

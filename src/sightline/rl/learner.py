@@ -14,7 +14,6 @@ through every row. Its minibatches are whole environments.
 Left out: losses.
 """
 
-import time
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -26,6 +25,7 @@ from jaxtyping import Bool, Float, Shaped
 from torch import Tensor
 
 from sightline.rl.acting import Acting, to_tensors
+from sightline.rl.counting import Pace, load_parts
 from sightline.rl.distributions import Distribution
 from sightline.rl.episodes import EpisodeCounter
 from sightline.rl.minibatches import Order
@@ -105,7 +105,7 @@ class Learner:
         self.by_hand = ByHand.of(policy)
         self._act = Acting(policy, self.normaliser, by_hand=self.by_hand)
         self.steps = self.updates = 0
-        self._clock, self._since = time.perf_counter(), 0
+        self._pace = Pace()
 
     def collect(self) -> Experience:
         """Act for a rollout, and value what came of it.
@@ -165,9 +165,6 @@ class Learner:
         count = len(self.episodes.latest)
         sums = torch.tensor([mean * count if count else 0.0, length * count if count else 0.0, float(count)]).double()
         total, lengths, n = add_up(sums).tolist()
-        now = time.perf_counter()
-        rate = (self.steps - self._since) / max(now - self._clock, 1e-9)
-        self._clock, self._since = now, self.steps
         return {
             "steps": self.steps,
             "updates": self.updates,
@@ -175,7 +172,7 @@ class Learner:
             "length_mean": lengths / n if n else float("nan"),
             **losses,
             "learning_rate": self.optimizer.rate,
-            "steps_per_second": rate,
+            "steps_per_second": self._pace.rate(self.steps),
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -192,16 +189,9 @@ class Learner:
         Raises:
             ValueError: it is of other environments, or was normalised otherwise.
         """
-        parts = dict(self._parts())
-        if set(state) - {"steps", "updates"} != set(parts):
-            raise ValueError(
-                f"the saved agent keeps {', '.join(sorted(set(state) - {'steps', 'updates'}))}, this one "
-                f"{', '.join(sorted(parts))}: normalise as it did"
-            )
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
-        self.steps = self._since = state["steps"]
-        self.updates, self._clock = state["updates"], time.perf_counter()
+        load_parts(dict(self._parts()), state, {"steps", "updates"})
+        self.steps, self.updates = state["steps"], state["updates"]
+        self._pace.restart(self.steps)
 
     def restart(self, seed: int | None = None) -> None:
         """Begin new episodes everywhere; without a seed the environments' generators go on."""

@@ -9,7 +9,6 @@ Left out: losses; several processes.
 
 import copy
 import math
-import time
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,6 +18,7 @@ from gymnasium.vector import VectorEnv
 from torch import nn
 
 from sightline.rl.acting import Acting
+from sightline.rl.counting import Pace, load_parts
 from sightline.rl.episodes import EpisodeCounter
 from sightline.rl.normalise import ObservationNormaliser
 from sightline.rl.policies.face import ActsByHand
@@ -127,7 +127,7 @@ class OffPolicy:
         self.acting = Acting(policy, self.normaliser, by_hand=by_hand)
         self.generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, STREAM)))
         self.steps = self.updates = 0
-        self._clock, self._since = time.perf_counter(), 0
+        self._pace = Pace()
 
     def collect(self, act: Act | None = None) -> None:
         """Act for a rollout and remember it.
@@ -173,16 +173,13 @@ class OffPolicy:
                     "checkpoint with a smaller learning rate (--learning-rate)"
                 )
         mean, length = self.episodes.mean()
-        now = time.perf_counter()
-        rate = (self.steps - self._since) / max(now - self._clock, 1e-9)
-        self._clock, self._since = now, self.steps
         return {
             "steps": self.steps,
             "updates": self.updates,
             "return_mean": mean,
             "length_mean": length,
             **losses,
-            "steps_per_second": rate,
+            "steps_per_second": self._pace.rate(self.steps),
         }
 
     def state_dict(self) -> dict[str, Any]:
@@ -200,17 +197,10 @@ class OffPolicy:
         Raises:
             ValueError: it is of other environments, another replay, or was normalised otherwise.
         """
-        parts = dict(self._kept())
-        if set(state) - {"steps", "updates", "generator"} != set(parts):
-            raise ValueError(
-                f"the saved agent keeps {', '.join(sorted(set(state) - {'steps', 'updates', 'generator'}))}, this one "
-                f"{', '.join(sorted(parts))}: normalise as it did"
-            )
-        for name, part in parts.items():
-            part.load_state_dict(state[name])
+        load_parts(dict(self._kept()), state, {"steps", "updates", "generator"})
         self.generator.bit_generator.state = state["generator"]
-        self.steps = self._since = state["steps"]
-        self.updates, self._clock = state["updates"], time.perf_counter()
+        self.steps, self.updates = state["steps"], state["updates"]
+        self._pace.restart(self.steps)
 
     def restart(self, seed: int | None = None) -> None:
         """Begin new episodes everywhere; without a seed the environments' generators go on."""

@@ -63,6 +63,33 @@ class Acts(Protocol):
         """Actions as the environments' `step` takes them."""
 
 
+class Forgetful:
+    """The part of the face that is alike for networks without a memory and with one body that decides."""
+
+    fit: ActionFit
+
+    @property
+    def plain(self) -> bool:
+        """As of a policy."""
+        return self.fit.plain
+
+    @property
+    def remembers(self) -> bool:
+        """It has no memory."""
+        return False
+
+    def start(self, count: int) -> None:
+        """Nothing is remembered."""
+
+    def after(self, features: tuple[Tensor, Tensor]) -> None:
+        """Nothing is remembered."""
+
+    def features(self, observation: Arrays, past: Past | None = None) -> tuple[Tensor, Tensor]:
+        """What decides reads, twice: nothing else is asked for features."""
+        found = self.actor_body(observation)  # type: ignore[attr-defined]
+        return found, found
+
+
 @runtime_checkable
 class ActsByHand(Protocol):
     """A policy's actions in NumPy."""

@@ -23,13 +23,13 @@ from torch import Tensor, nn
 
 from sightline.rl.distributions import ActionFit, EpsilonGreedy, fit_distribution
 from sightline.rl.policies.body import Body, mask_of, orthogonal
-from sightline.rl.policies.memory import Past
+from sightline.rl.policies.face import Forgetful
 from sightline.rl.policies.policy import check_mask, make_body
 from sightline.rl.policies.settings import PolicySettings
 from sightline.rl.trees import Arrays
 
 
-class QNetwork(nn.Module):
+class QNetwork(Forgetful, nn.Module):
     """Values of all actions.
 
     Args:
@@ -66,27 +66,6 @@ class QNetwork(nn.Module):
     def explore(self, epsilon: float) -> None:
         """From now on, with what probability any action is taken."""
         self.epsilon.fill_(epsilon)
-
-    @property
-    def plain(self) -> bool:
-        """As of a policy."""
-        return self.fit.plain
-
-    @property
-    def remembers(self) -> bool:
-        """It has no memory."""
-        return False
-
-    def start(self, count: int) -> None:
-        """Nothing is remembered."""
-
-    def after(self, features: tuple[Tensor, Tensor]) -> None:
-        """Nothing is remembered."""
-
-    def features(self, observation: Arrays, past: Past | None = None) -> tuple[Tensor, Tensor]:
-        """What both heads of a policy would read."""
-        found = self.actor_body(observation)
-        return found, found
 
     def heads(self, features: tuple[Tensor, Tensor], observation: Arrays) -> tuple[EpsilonGreedy, Float[Tensor, " n"]]:
         """What to do, and the value of the best action."""

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 
 from sightline.rl.distributions import ActionFit, Gaussian, SquashedGaussian, fit_distribution
 from sightline.rl.policies.body import Body, is_image, make_mlp, orthogonal, parts_of
-from sightline.rl.policies.memory import Past
+from sightline.rl.policies.face import Forgetful
 from sightline.rl.policies.policy import make_body
 from sightline.rl.policies.q_network import refuse_settings
 from sightline.rl.policies.settings import PolicySettings
@@ -64,7 +64,7 @@ class Temperature(nn.Module):
         self.log = nn.Parameter(torch.tensor([start]).log())
 
 
-class SoftActorCritic(nn.Module):
+class SoftActorCritic(Forgetful, nn.Module):
     """All that SAC learns.
 
     Args:
@@ -94,27 +94,6 @@ class SoftActorCritic(nn.Module):
     def actor_body(self) -> Body:
         """The actor's."""
         return self.actor.body
-
-    @property
-    def plain(self) -> bool:
-        """As of a policy."""
-        return self.fit.plain
-
-    @property
-    def remembers(self) -> bool:
-        """It has no memory."""
-        return False
-
-    def start(self, count: int) -> None:
-        """Nothing is remembered."""
-
-    def after(self, features: tuple[Tensor, Tensor]) -> None:
-        """Nothing is remembered."""
-
-    def features(self, observation: Arrays, past: Past | None = None) -> tuple[Tensor, Tensor]:
-        """What the actor's head reads, twice: the critics have bodies of their own."""
-        found = self.actor.body(observation)
-        return found, found
 
     def heads(
         self, features: tuple[Tensor, Tensor], observation: Arrays

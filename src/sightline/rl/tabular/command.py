@@ -21,12 +21,13 @@ import torch
 from torch import nn
 from tyro.conf import OmitArgPrefixes
 
-from sightline.envs.making import make_environments
 from sightline.envs.serial import Serial
 from sightline.envs.states import cannot_save, restore_environments, save_environments
-from sightline.rl.runs.build import arguments_of
+from sightline.rl.runs.act import APART
+from sightline.rl.runs.build import make_envs
 from sightline.rl.runs.evaluate import Evaluation
 from sightline.rl.runs.live import live
+from sightline.rl.runs.loop import BEYOND
 from sightline.rl.tabular.dyna import Dyna
 from sightline.rl.tabular.lives import Life
 from sightline.rl.tabular.q_learning import QLearning
@@ -42,7 +43,6 @@ from sightline.run import (
 )
 from sightline.run.files import write_whole
 
-APART, BEYOND = 104_729, 7919  # added to the seed of environments that evaluate, or begin anew in a resumed run
 LATEST = 100  # episodes that a row's means look back over
 
 
@@ -115,28 +115,27 @@ def run_tabular(settings: ActQLearning | ActDyna) -> None:
     envs = _environments(run)
     life = Life(agent, envs.envs[0], run.seed)
     folder = open_run(run.out, _config(settings, life.env), resume=run.resume)
-    latest: deque[list[float]] = deque(maxlen=LATEST)
+    latest: deque[list[float | int]] = deque(maxlen=LATEST)
     saved = _resume(folder, life, envs, latest)
-    taken = lambda: int(life.mind.known.counts[0])  # noqa: E731
     with stop_on_interrupt() as stop, live(run.steps) as show:
-        while taken() < run.steps and not (stop.requested and taken() == saved):
-            before, clock = taken(), time.perf_counter()
+        while life.steps < run.steps and not (stop.requested and life.steps == saved):
+            before, clock = life.steps, time.perf_counter()
             for _ in life.live(min(run.row_every, run.steps - before), lambda *told: latest.append(list(told))):
                 pass
-            row = _row(life, latest, (taken() - before) / max(time.perf_counter() - clock, 1e-9))
+            row = _row(life, latest, (life.steps - before) / max(time.perf_counter() - clock, 1e-9))
             append_metrics(folder, row)
             show(row)
-            if stop.requested or taken() - saved >= run.save_every or taken() >= run.steps:
-                saved = taken()
+            if stop.requested or life.steps - saved >= run.save_every or life.steps >= run.steps:
+                saved = life.steps
                 _save(folder, life, envs, latest)
-            if stop.requested and taken() < run.steps:
+            if stop.requested and life.steps < run.steps:
                 raise KeyboardInterrupt(
-                    f"stopped after step {taken()} of {run.steps}; the same command with --resume goes on from there"
+                    f"stopped after step {life.steps} of {run.steps}; the same command with --resume goes on from there"
                 )
     words = f"wrote {folder}"
     if run.evaluation_episodes:
         found = evaluate(life.mind.known.q, run)
-        write_whole(folder / "evaluation.json", json.dumps({"steps": taken(), **found.summary()}, indent=1) + "\n")
+        write_whole(folder / "evaluation.json", json.dumps({"steps": life.steps, **found.summary()}, indent=1) + "\n")
         words = (
             f"return {found.mean:.4g} +- {found.spread:.3g} over {len(found.returns)} episodes with the best actions; "
             f"{words}"
@@ -160,14 +159,13 @@ def evaluate(q: np.ndarray, run: TabularRun) -> Evaluation:
 
 
 def _environments(run: TabularRun) -> Serial:
-    module = run.env.rpartition(":")[0]
-    if module and not run.trust and module.split(".")[0] != "sightline":
-        raise ValueError(
-            f"'{run.env}' lies outside sightline and importing it runs its code: add --trust if you trust it"
-        )
-    envs = make_environments(run.env, 1, arguments=arguments_of(run.env_arguments), workers="sync")
+    envs = make_envs({"workers": "sync", "stack": 1, **_environment(run)}, 1, trust=run.trust)
     assert isinstance(envs, Serial)
     return envs
+
+
+def _environment(run: TabularRun) -> dict[str, str]:
+    return {"env": run.env, "env_arguments": run.env_arguments}
 
 
 def _config(settings: ActQLearning | ActDyna, env: gymnasium.Env[Any, Any]) -> dict[str, Any]:
@@ -176,7 +174,7 @@ def _config(settings: ActQLearning | ActDyna, env: gymnasium.Env[Any, Any]) -> d
     return {
         "kind": "tabular",
         "agent": settings.agent,
-        "environment": {"env": run.env, "env_arguments": run.env_arguments},
+        "environment": _environment(run),
         "steps": run.steps,
         "seed": run.seed,
         "observation_space": str(env.observation_space),
@@ -184,7 +182,7 @@ def _config(settings: ActQLearning | ActDyna, env: gymnasium.Env[Any, Any]) -> d
     }
 
 
-def _row(life: Life, latest: deque[list[float]], rate: float) -> Mapping[str, float | int]:
+def _row(life: Life, latest: deque[list[float | int]], rate: float) -> Mapping[str, float | int]:
     known = life.mind.known
     total, length = np.mean(latest, 0).tolist() if latest else (float("nan"), float("nan"))
     return {
@@ -198,7 +196,7 @@ def _row(life: Life, latest: deque[list[float]], rate: float) -> Mapping[str, fl
     }
 
 
-def _save(folder: Path, life: Life, envs: Serial, latest: deque[list[float]]) -> None:
+def _save(folder: Path, life: Life, envs: Serial, latest: deque[list[float | int]]) -> None:
     mind = life.mind
     parts = {
         f"{name}.{key}": torch.from_numpy(array)
@@ -215,7 +213,7 @@ def _save(folder: Path, life: Life, envs: Serial, latest: deque[list[float]]) ->
     save_checkpoint(folder, Table(mind.known.q), step=known, generators={"life": life.rng}, extra=extra)
 
 
-def _resume(folder: Path, life: Life, envs: Serial, latest: deque[list[float]]) -> int:
+def _resume(folder: Path, life: Life, envs: Serial, latest: deque[list[float | int]]) -> int:
     """Put everything where the last checkpoint has it; the steps that were taken."""
     if not has_checkpoint(folder):
         return 0

@@ -20,7 +20,7 @@ from typing import Any
 from sightline.ops.arguments import choose
 from sightline.planning.jit import compiled
 from sightline.rl.tabular.q_learning import check_rates
-from sightline.rl.tabular.tables import NEVER
+from sightline.rl.tabular.tables import NEVER, best_of
 
 PLANNING = ("random", "plus", "sweeping", "full")
 NONE, RANDOM, PLUS, SWEEPING, FULL = -1, 0, 1, 2, 3
@@ -57,15 +57,6 @@ class Dyna:
             raise ValueError(
                 "full planning ends when no value moves by theta: give a theta above 0 and a gamma below 1"
             )
-
-
-@compiled
-def best_of(row: Any) -> Any:
-    """The largest number."""
-    best = row[0]
-    for i in range(1, len(row)):
-        best = max(best, row[i])
-    return best
 
 
 @compiled

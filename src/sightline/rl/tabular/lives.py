@@ -230,6 +230,11 @@ class Life:
         self.mind = new_mind(self.agent, *discrete_sizes(self.env))
         self.rng = np.random.default_rng(self.seed)
 
+    @property
+    def steps(self) -> int:
+        """Taken so far."""
+        return int(self.mind.known.counts[0])
+
     def begin_anew(self, seed: int | None = None) -> None:
         """Leave the episode that goes on, which is neither an end nor learned from."""
         self.total, self.mind.trail.length[0] = 0.0, 0

@@ -25,6 +25,7 @@ from jaxtyping import Float, Int
 
 from sightline.ops.arguments import choose
 from sightline.planning.jit import compiled
+from sightline.rl.tabular.tables import best_of
 
 METHODS = ("q_learning", "sarsa", "expected_sarsa")
 QLEARNING, SARSA, EXPECTED = range(3)
@@ -76,9 +77,7 @@ def worth(row: Any, action: int, method: int, epsilon: float) -> Any:
     """What a state is worth to a method, from its action values and the action that is taken there next."""
     if method == SARSA:
         return row[action]
-    best = row[0]
-    for i in range(1, len(row)):
-        best = max(best, row[i])
+    best = best_of(row)
     if method == QLEARNING:
         return best
     total = 0.0

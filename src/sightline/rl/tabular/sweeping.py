@@ -14,8 +14,7 @@ import numpy as np
 from jaxtyping import Float, Int
 
 from sightline.planning.jit import compiled
-from sightline.rl.tabular.dyna import best_of
-from sightline.rl.tabular.tables import NEVER
+from sightline.rl.tabular.tables import NEVER, best_of
 
 NOWHERE = -1
 

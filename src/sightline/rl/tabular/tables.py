@@ -57,6 +57,15 @@ def nothing_known(states: int, actions: int, first_value: float = 0.0) -> Known:
 
 
 @compiled
+def best_of(row: Any) -> Any:
+    """The largest number."""
+    best = row[0]
+    for i in range(1, len(row)):
+        best = max(best, row[i])
+    return best
+
+
+@compiled
 def greatest(row: Any, rng: Any) -> Any:
     """The index of the largest number; of equals a random one."""
     best, equals, found = row[0], 1, 0

@@ -21,7 +21,6 @@ from sightline.rl.tabular.dyna import Dyna
 from sightline.rl.tabular.lives import Agent, Mind, new_mind, walk
 from sightline.rl.tabular.q_learning import QLearning
 
-STATES, ACTIONS = 54, 4
 FIGURE_8_2 = {n: Dyna(n=n, alpha=0.1, epsilon=0.1, gamma=0.95) for n in (0, 5, 50)}
 FIGURES_8_4_AND_8_5 = {
     "blocking": (3000, {"Dyna-Q": Dyna(n=10, alpha=1.0), "Dyna-Q+": Dyna("plus", n=10, alpha=1.0, kappa=1e-4)}),
@@ -53,7 +52,9 @@ def episodes(n: int, runs: int) -> dict[str, Any]:
     agent, (world,) = FIGURE_8_2[n], worlds_of("dyna")
     lengths = np.array(
         [
-            walk(new_mind(agent, STATES, ACTIONS), agent, world, np.random.default_rng(seed), episodes=50).lengths
+            walk(
+                new_mind(agent, world.states, world.actions), agent, world, np.random.default_rng(seed), episodes=50
+            ).lengths
             for seed in range(runs)
         ]
     )
@@ -70,7 +71,7 @@ def episodes(n: int, runs: int) -> dict[str, Any]:
 def live(plan: str, agent: Agent, steps: int, seed: int) -> tuple[Float[np.ndarray, " steps"], Mind]:
     """The reward of every step of one life, the walls moving where they do, and what is known in the end."""
     worlds, change = worlds_of(plan), PLANS[plan].change
-    mind, rng = new_mind(agent, STATES, ACTIONS), np.random.default_rng(seed)
+    mind, rng = new_mind(agent, worlds[0].states, worlds[0].actions), np.random.default_rng(seed)
     lengths = [steps] if change is None else [change, steps - change]
     rewards = [walk(mind, agent, world, rng, steps=n).rewards for world, n in zip(worlds, lengths, strict=True)]
     return np.concatenate(rewards), mind
@@ -99,16 +100,15 @@ def price(name: str, runs: int) -> dict[str, Any]:
     """What a learner pays in the Dyna maze until it knows the way, and what it gains before and after walls move."""
     agent, (world,) = LEARNERS[name], worlds_of("dyna")
     steps, updates = [], []
-    clock, thought = 0.0, 0
+    clock = 0.0
     for seed in range(runs):
-        mind, rng = new_mind(agent, STATES, ACTIONS), np.random.default_rng(seed)
+        mind, rng = new_mind(agent, world.states, world.actions), np.random.default_rng(seed)
         before = time.process_time()
         while walk(mind, agent, world, rng, episodes=1).lengths[0] >= GOOD:
             pass
         clock += time.process_time() - before
         steps.append(int(mind.known.counts[0]))
         updates.append(int(mind.known.visits.sum() + mind.known.counts[2]))
-        thought += updates[-1]
     found: dict[str, Any] = {
         "steps": _middle(steps),
         "updates": _middle(updates),
