@@ -60,7 +60,7 @@ def environment_of(run: Common) -> dict[str, Any]:
 
 
 def make_network(
-    agent: Agent,
+    agent: Agent | str,
     settings: PolicySettings,
     observation: spaces.Space[Any],
     action: spaces.Space[Any],
@@ -68,6 +68,13 @@ def make_network(
     trust: bool = False,
 ) -> Network:
     """The network that an agent learns with, its weights from PyTorch's global random state.
+
+    Args:
+        agent: its settings; or in words how something else learned, which is a policy then.
+        settings: of the network.
+        observation: space of one environment.
+        action: space of one environment.
+        trust: whether an encoder may come from outside sightline.
 
     Raises:
         ValueError: a space that the agent does not serve, or settings that do not fit.
