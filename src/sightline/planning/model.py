@@ -1,10 +1,10 @@
-"""The one signature of everything that moves time: rules of a game, environments that can be restored, learned networks.
+"""The one signature of all that moves time: rules of a game, environments that can be restored, learned networks.
 
     model.root(observation) -> Step                 where planning begins
     model.step(state, action, rng) -> Step          where every action leads, [b] at once
 
-Tree search runs `step` inside a tree, and Dyna runs the same `step` from replayed states (`rl/deep_dyna.py`). Arrays are
-NumPy's, floats of them float32. The discount is the only rule of signs: the value of an action is
+Tree search runs `step` inside a tree, and Dyna runs the same `step` from replayed states (`rl/deep_dyna.py`). Arrays
+are NumPy's, floats of them float32. The discount is the only rule of signs: the value of an action is
 
     q = reward + discount * value
 
