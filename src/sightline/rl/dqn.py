@@ -12,7 +12,7 @@ A network learns what return to expect from each action, from transitions that a
 Left out: noisy networks, distributions of returns, several choices at once.
 """
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,8 +132,16 @@ def loss(
     return each.mean(), (taken - target).detach(), taken.detach()
 
 
-def train(learner: OffPolicy, dqn: DQN, steps: int) -> Iterator[dict[str, float | int]]:
+def train(
+    learner: OffPolicy, dqn: DQN, steps: int, *, sample: Callable[[int], Batch] | None = None
+) -> Iterator[dict[str, float | int]]:
     """Learn until so many steps were taken; a row every `row_every` steps.
+
+    Args:
+        learner: what learns.
+        dqn: settings.
+        steps: environment steps at the end.
+        sample: gives so many transitions to learn from; the learner's own by default.
 
     Raises:
         ValueError: settings that cannot be, or a number that is none (it is named).
@@ -149,8 +157,11 @@ def train(learner: OffPolicy, dqn: DQN, steps: int) -> Iterator[dict[str, float 
         learner.collect()
         if learner.steps >= dqn.starts:
             for _ in range(dqn.updates):
-                batch = learner.sample(
-                    dqn.batch, gamma=dqn.gamma, steps=dqn.n_step, beta=dqn.beta + (1 - dqn.beta) * gone
+                beta = dqn.beta + (1 - dqn.beta) * gone
+                batch = (
+                    learner.sample(dqn.batch, gamma=dqn.gamma, steps=dqn.n_step, beta=beta)
+                    if sample is None
+                    else sample(dqn.batch)
                 )
                 found, error, taken = _gradient(learner, hands, batch, double=dqn.double)
                 part.step(dqn.gradient_clip or None)

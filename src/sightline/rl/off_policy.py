@@ -127,6 +127,7 @@ class OffPolicy:
         self.acting = Acting(policy, self.normaliser, by_hand=by_hand)
         self.generator = np.random.default_rng(np.random.SeedSequence(seed, spawn_key=(0, STREAM)))
         self.steps = self.updates = 0
+        self.beside: dict[str, Any] = {}  # what else is saved, a world model say: it has `state_dict` and its inverse
         self._pace = Pace()
 
     def collect(self, act: Act | None = None) -> None:
@@ -148,7 +149,10 @@ class OffPolicy:
 
     def sample(self, count: int, *, gamma: float, steps: int = 1, beta: float = 0.0) -> Batch:
         """Transitions as `Replay.sample` draws them, as the network sees them."""
-        batch = self.replay.sample(count, gamma=gamma, steps=steps, beta=beta)
+        return self.seen(self.replay.sample(count, gamma=gamma, steps=steps, beta=beta))
+
+    def seen(self, batch: Batch) -> Batch:
+        """Transitions as the network sees them."""
         if self.normaliser is None:
             return batch
         seen = {name: self.normaliser(getattr(batch, name)) for name in ("observation", "next_observation")}
@@ -214,6 +218,7 @@ class OffPolicy:
             "replay": self.replay,
             "episodes": self.episodes,
             "observations": self.normaliser,
+            **self.beside,
         }
         return [(name, part) for name, part in parts.items() if part is not None]
 

@@ -153,6 +153,15 @@ class Replay:
         else:
             index = self.priorities.sample(count, self._rng)
             weight = self.priorities.weights(index, self._count, beta)
+        return self._at(index, weight, gamma, steps)
+
+    def everything(self) -> Batch:
+        """All transitions, in the order of their places; the discount is 0 where the episode terminated, else 1."""
+        return self._at(np.flatnonzero(self._valid), None, 1.0, 1)
+
+    def _at(
+        self, index: Int[np.ndarray, " n"], weight: Float32[np.ndarray, " n"] | None, gamma: float, steps: int
+    ) -> Batch:
         reward, discount, after = self._returns(index, gamma, steps)
         return Batch(
             observation=map_arrays(lambda kept: kept.take(index, 0), self._observation),

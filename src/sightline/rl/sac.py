@@ -14,7 +14,7 @@ Left out: n-step returns and priorities.
 """
 
 import math
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -143,8 +143,16 @@ def uniform_action(observation: Arrays, noise: Float[np.ndarray, "b d"]) -> Floa
     return torch.atanh(share.clamp(-NEARLY_1, NEARLY_1)).numpy()
 
 
-def train(learner: OffPolicy, sac: SAC, steps: int) -> Iterator[dict[str, float | int]]:
+def train(
+    learner: OffPolicy, sac: SAC, steps: int, *, sample: Callable[[int], Batch] | None = None
+) -> Iterator[dict[str, float | int]]:
     """Learn until so many steps were taken; a row every `row_every` steps.
+
+    Args:
+        learner: what learns.
+        sac: settings.
+        steps: environment steps at the end.
+        sample: gives so many transitions to learn from; the learner's own by default.
 
     Raises:
         ValueError: settings that cannot be, or a number that is none (it is named).
@@ -160,7 +168,7 @@ def train(learner: OffPolicy, sac: SAC, steps: int) -> Iterator[dict[str, float 
         learner.collect(uniform_action if learner.steps < sac.starts else None)
         if learner.steps >= sac.starts:
             for _ in range(sac.updates):
-                batch = learner.sample(sac.batch, gamma=sac.gamma)
+                batch = learner.sample(sac.batch, gamma=sac.gamma) if sample is None else sample(sac.batch)
                 noise = learner.generator.standard_normal((2, sac.batch, numbers), np.float32)
                 worth = math.exp(network.temperature.log.item())
                 rows = None if hands is not None else _rows(learner, batch)

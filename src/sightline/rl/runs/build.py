@@ -12,7 +12,7 @@ from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
 from sightline.envs.making import make_environments
-from sightline.rl import a2c, dqn, ppo, reinforce, sac
+from sightline.rl import a2c, deep_dyna, dqn, ppo, reinforce, sac
 from sightline.rl.learner import Learner
 from sightline.rl.off_policy import OffPolicy
 from sightline.rl.policies.policy import Policy, make_policy
@@ -22,7 +22,7 @@ from sightline.rl.policies.soft_actor_critic import SoftActorCritic, make_soft_a
 from sightline.rl.runs.settings import Common, Settings
 from sightline.run.processes import processes
 
-Agent = reinforce.Reinforce | a2c.A2C | ppo.PPO | dqn.DQN | sac.SAC
+Agent = reinforce.Reinforce | a2c.A2C | ppo.PPO | dqn.DQN | sac.SAC | deep_dyna.DeepDyna
 Network = Policy | QNetwork | SoftActorCritic
 Row = dict[str, float | int]
 
@@ -79,6 +79,8 @@ def make_network(
     Raises:
         ValueError: a space that the agent does not serve, or settings that do not fit.
     """
+    if isinstance(agent, deep_dyna.DeepDyna):
+        agent = agent.dqn if isinstance(action, spaces.Discrete) else agent.sac
     if isinstance(agent, dqn.DQN):
         return make_q_network(observation, action, settings, duelling=agent.duelling, trust=trust)
     if isinstance(agent, sac.SAC):
@@ -108,14 +110,15 @@ def make_learner(settings: Settings, device: torch.device) -> Learner | OffPolic
                 "--normalise-rewards is for reinforce, a2c and ppo: what a replay remembers keeps its scale; leave it "
                 "out"
             )
+        same: Any = {"seed": run.seed, "normalise_observations": run.normalise_observations}
+        if isinstance(agent, deep_dyna.DeepDyna):
+            return deep_dyna.make_learner(network, envs, agent, **same, trust=run.trust)
         if isinstance(network, QNetwork):
             assert isinstance(agent, dqn.DQN)
-            return dqn.make_learner(
-                network, envs, agent, seed=run.seed, normalise_observations=run.normalise_observations
-            )
+            return dqn.make_learner(network, envs, agent, **same)
         assert isinstance(agent, sac.SAC)
-        return sac.make_learner(network, envs, agent, seed=run.seed, normalise_observations=run.normalise_observations)
-    assert not isinstance(agent, dqn.DQN | sac.SAC)
+        return sac.make_learner(network, envs, agent, **same)
+    assert not isinstance(agent, dqn.DQN | sac.SAC | deep_dyna.DeepDyna)
     return Learner(
         network,
         envs,
@@ -132,6 +135,8 @@ def make_learner(settings: Settings, device: torch.device) -> Learner | OffPolic
 def updates(learner: Learner | OffPolicy, agent: Agent, steps: int) -> Iterator[Row]:
     """The agent's `train`."""
     if isinstance(learner, OffPolicy):
+        if isinstance(agent, deep_dyna.DeepDyna):
+            return deep_dyna.train(learner, agent, steps)
         if isinstance(agent, sac.SAC):
             return sac.train(learner, agent, steps)
         assert isinstance(agent, dqn.DQN)

@@ -1,4 +1,4 @@
-"""A run of `sightline act`, loaded: the policy with what it learned, its normalisation, and its environments.
+"""A run of `sightline act`, loaded: the policy with what it learned, its normalisation, its environments, its model.
 
 Left out: going on with the training (the command does, with `--resume`).
 """
@@ -7,11 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
 from sightline.rl.acting import Acting
+from sightline.rl.deep_dyna import DeepDyna, ending_of, worth
 from sightline.rl.normalise import ObservationNormaliser
+from sightline.rl.policies.policy import Policy
 from sightline.rl.runs.build import Network, make_envs, make_network
+from sightline.rl.world_model import WorldModel
 from sightline.run.checkpoint import has_checkpoint, load_weights, read_state
 from sightline.run.config import read_config, rebuild
 
@@ -67,8 +71,8 @@ def load_agent(folder: str | Path, *, trust: bool = False) -> LoadedAgent:
     if not has_checkpoint(folder):
         raise FileNotFoundError(f"the run in {folder} has no checkpoint yet: train it until the first one is written")
     envs = make_envs(config["environment"], 1, trust=trust)
-    spaces = {"observation_space": envs.single_observation_space, "action_space": envs.single_action_space}
-    for name, space in spaces.items():
+    found = {"observation_space": envs.single_observation_space, "action_space": envs.single_action_space}
+    for name, space in found.items():
         if str(space) != config[name]:
             raise ValueError(
                 f"the environment has changed since the run in {folder}: its {name.replace('_', ' ')} was "
@@ -83,3 +87,34 @@ def load_agent(folder: str | Path, *, trust: bool = False) -> LoadedAgent:
     if normaliser is not None:
         normaliser.load_state_dict(state["extra"]["processes"][0]["learner"]["observations"])
     return LoadedAgent(policy.eval(), normaliser, config["environment"], config["seed"], state["step"], folder, trust)
+
+
+def load_world_model(folder: str | Path, *, trust: bool = False) -> WorldModel:
+    """The model that a run of `sightline act deep-dyna` learned, to be asked (`predict`) or searched in.
+
+    Args:
+        folder: of the run.
+        trust: whether objects from outside of sightline may be imported, which runs their code.
+
+    Raises:
+        FileNotFoundError: there is no run, or it has no checkpoint yet.
+        ValueError: it is a run of something else, its files are broken, or the model has learned nothing yet.
+    """
+    agent, settings = load_agent(folder, trust=trust), rebuild(read_config(folder)["agent"], trust)
+    if not isinstance(settings, DeepDyna) or isinstance(agent.policy, Policy):
+        raise ValueError(f"the run in {folder} learned no model: name one of sightline act deep-dyna")
+    envs = agent.make_envs()
+    discrete = isinstance(envs.single_action_space, spaces.Discrete)
+    world = WorldModel(
+        envs.single_observation_space,
+        envs.single_action_space,
+        settings.world,
+        gamma=settings.dqn.gamma if discrete else settings.sac.gamma,
+        ending=ending_of(settings.world.ending, trust=trust),
+        evaluate=worth(agent.policy, agent.normaliser),
+    )
+    envs.close()
+    world.load_state_dict(read_state(Path(folder))["extra"]["processes"][0]["learner"]["imagination"]["world"])
+    if not world.learned:
+        raise ValueError(f"the model of the run in {folder} has learned nothing yet: take more steps (--resume)")
+    return world

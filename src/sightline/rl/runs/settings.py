@@ -1,14 +1,17 @@
 """Settings of `sightline act`: what all agents share, and each agent's own beside it.
 
-Left out: what the agents mean by their settings (`reinforce.py`, `a2c.py`, `ppo.py`, `dqn.py`, `sac.py`).
+Left out: what the agents mean by their settings (`reinforce.py`, `a2c.py`, `ppo.py`, `dqn.py`, `sac.py`,
+`deep_dyna.py`).
 """
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Annotated
 
-from tyro.conf import OmitArgPrefixes
+from tyro.conf import OmitArgPrefixes, arg
 
 from sightline.rl.a2c import A2C
+from sightline.rl.deep_dyna import DeepDyna
 from sightline.rl.dqn import DQN
 from sightline.rl.policies.settings import PolicySettings
 from sightline.rl.ppo import PPO
@@ -105,4 +108,13 @@ class ActSAC:
     policy: OmitArgPrefixes[PolicySettings] = field(default_factory=PolicySettings)
 
 
-Settings = ActReinforce | ActA2C | ActPPO | ActDQN | ActSAC
+@dataclass(frozen=True)
+class ActDeepDyna:
+    """Settings of `sightline act deep-dyna`."""
+
+    run: OmitArgPrefixes[Common]
+    agent: Annotated[DeepDyna, arg(name="")] = field(default_factory=DeepDyna)  # of its own names alone: --sac.batch
+    policy: OmitArgPrefixes[PolicySettings] = field(default_factory=PolicySettings)
+
+
+Settings = ActReinforce | ActA2C | ActPPO | ActDQN | ActSAC | ActDeepDyna

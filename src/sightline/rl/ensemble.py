@@ -1,0 +1,168 @@
+"""Probabilistic networks that learn the same thing from different draws of the data (Chua et al., 2018, PETS).
+
+    loss = mean over members and rows of  sum_d [(y_d - m_d)^2 exp(-l_d) + l_d] / 2 + cross-entropy of the ending
+         + 0.01 sum_d (highest_d - lowest_d)
+
+(https://arxiv.org/abs/1805.12114, equation 1 and appendix A.1.) Each member gives a mean m and a log-variance l of
+every number, l kept softly between bounds that are learned with it, and a logit of the episode's ending. How far a
+member's own variance goes is the world's chance, and how far the members lie apart is what they do not know. Members
+are one batched product each layer.
+
+A member learns from a bootstrap of the rows, drawn once, and is done when its error on rows held out has not fallen by
+a hundredth for `patience` passes; its best weights are kept. The members that err least there are the elites.
+
+Left out: random priors, dropout, networks of different shapes.
+"""
+
+import copy
+import itertools
+import math
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+import torch.nn.functional as F
+from jaxtyping import Float, Float32, Int
+from torch import Tensor, nn
+
+BOUND_FACTOR = 0.01  # of the authors' code
+GAIN = 0.01  # share of an error that counts as progress
+
+
+class Ensemble(nn.Module):
+    """So many networks in one.
+
+    Args:
+        members: how many.
+        inputs: numbers that each reads.
+        outputs: numbers that each gives a mean and a variance of.
+        hidden: sizes of the hidden layers.
+    """
+
+    def __init__(self, members: int, inputs: int, outputs: int, hidden: tuple[int, ...]) -> None:
+        super().__init__()
+        self.members, self.outputs = members, outputs
+        sizes = (inputs, *hidden, 2 * outputs + 1)
+        self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
+        for before, after in itertools.pairwise(sizes):
+            weight = torch.empty(members, before, after)
+            self.weights.append(nn.init.trunc_normal_(weight, std=1 / (2 * math.sqrt(before)), a=-1.0, b=1.0))
+            self.biases.append(torch.zeros(members, 1, after))
+        self.highest = nn.Parameter(torch.full((outputs,), 0.5))
+        self.lowest = nn.Parameter(torch.full((outputs,), -10.0))
+
+    def forward(
+        self, x: Float[Tensor, "m n i"], which: Int[Tensor, " m"] | None = None
+    ) -> tuple[Float[Tensor, "m n o"], Float[Tensor, "m n o"], Float[Tensor, "m n"]]:
+        """Means, log-variances and logits of the ending, each member of its own rows; of some members where asked."""
+        last = len(self.weights) - 1
+        for place, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
+            if which is not None:
+                weight, bias = weight[which], bias[which]
+            x = torch.baddbmm(bias, x, weight)
+            if place < last:
+                x = F.silu(x)
+        mean, asked, ending = x.split((self.outputs, self.outputs, 1), -1)
+        below = self.highest - F.softplus(self.highest - asked)
+        return mean, self.lowest + F.softplus(below - self.lowest), ending.squeeze(-1)
+
+
+def ensemble_loss(
+    network: Ensemble, x: Float[Tensor, "m n i"], y: Float[Tensor, "m n o"], over: Float[Tensor, "m n"]
+) -> Float[Tensor, ""]:
+    """What is made small, summed over members: each learns as if it were alone."""
+    mean, log_variance, ending = network(x)
+    likelihood = 0.5 * ((y - mean).square() * torch.exp(-log_variance) + log_variance).sum(-1)
+    ends = F.binary_cross_entropy_with_logits(ending, over, reduction="none")
+    return (likelihood + ends).mean(1).sum() + BOUND_FACTOR * (network.highest - network.lowest).sum()
+
+
+@torch.no_grad()
+def errors(
+    network: Ensemble, x: Float[Tensor, "n i"], y: Float[Tensor, "n o"], over: Float[Tensor, " n"]
+) -> Float[Tensor, " m"]:
+    """Every member's mean squared error, and its cross-entropy of the ending, added up."""
+    mean, _, ending = network(x.expand(network.members, *x.shape))
+    ends = F.binary_cross_entropy_with_logits(ending, over.expand_as(ending), reduction="none")
+    return (mean - y).square().mean((1, 2)) + ends.mean(1)
+
+
+@dataclass(frozen=True)
+class Learned:
+    """How a training went."""
+
+    passes: int
+    error: Float[np.ndarray, " m"]
+    """Of every member at its best, on the rows held out."""
+
+
+def learn(
+    network: Ensemble,
+    x: Float32[np.ndarray, "n i"],
+    y: Float32[np.ndarray, "n o"],
+    over: Float32[np.ndarray, " n"],
+    held_out: Int[np.ndarray, " k"],
+    rng: np.random.Generator,
+    *,
+    learning_rate: float,
+    decay: float,
+    batch: int,
+    patience: int,
+    most: int,
+) -> Learned:
+    """Train all members until none gets better, from the weights that they have.
+
+    Args:
+        network: what learns.
+        x: inputs, of mean 0 and deviation 1.
+        y: outputs, likewise.
+        over: 1 where the episode ended.
+        held_out: rows that nothing learns from.
+        rng: of bootstraps and orders.
+        learning_rate: of Adam.
+        decay: of the weights.
+        batch: rows of a step.
+        patience: passes without progress before a member is done.
+        most: passes.
+
+    Raises:
+        ValueError: an error is no number.
+    """
+    device = network.highest.device
+    inputs, outputs, ends = (torch.from_numpy(one).to(device) for one in (x, y, over))
+    test = [one[torch.from_numpy(held_out)] for one in (inputs, outputs, ends)]
+    rows = np.setdiff1d(np.arange(len(x)), held_out)
+    drawn = rng.choice(rows, (network.members, len(rows)))  # with replacement: a bootstrap each
+    optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, weight_decay=decay)
+    best, kept = errors(network, *test), copy.deepcopy(network.state_dict())
+    waited, passes = torch.zeros(network.members, device=device), 0
+    while passes < most and bool((waited < patience).any()):
+        drawn = rng.permuted(drawn, axis=1)
+        for begin in range(0, drawn.shape[1], batch):
+            take = torch.from_numpy(drawn[:, begin : begin + batch])
+            optimizer.zero_grad(set_to_none=True)
+            ensemble_loss(network, inputs[take], outputs[take], ends[take]).backward()
+            optimizer.step()
+        passes += 1
+        now = errors(network, *test)
+        if not bool(now.isfinite().all()):
+            raise ValueError(
+                f"the model's error is {float(now.max())} after {passes} passes over {len(rows)} steps: use a smaller "
+                "--world.learning-rate"
+            )
+        better = now < best * (1 - GAIN)
+        waited = torch.where(better, 0, waited + 1)
+        best = torch.where(better, now, best)
+        if bool(better.any()):
+            _keep(kept, network, better)
+    network.load_state_dict(kept)
+    return Learned(passes, best.numpy(force=True).astype(np.float64))
+
+
+def _keep(kept: dict[str, Tensor], network: Ensemble, better: Tensor) -> None:
+    """Remember the members that have become better, and the bounds that all share."""
+    for name, now in network.state_dict().items():
+        if name in ("highest", "lowest"):
+            kept[name].copy_(now)
+        else:
+            kept[name][better] = now[better]
