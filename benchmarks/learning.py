@@ -170,7 +170,7 @@ def table(everything: dict[str, dict[str, dict[str, float]]]) -> str:
     lines = [
         "# What the agents reach",
         "",
-        "The mean return of 100 evaluation episodes per seed (corridor, recall: 2000; pendulum by SAC and Dyna: 1000); +- is the deviation over seeds.",
+        "The mean return of 100 evaluation episodes per seed, or as the command says; +- is the deviation over seeds.",
         "`python benchmarks/learning.py NAME` runs a recipe anew; each is the command below the table with `--seed`.",
         "",
         "| recipe | steps | seeds | return: mean +- over seeds | lowest | wanted of every seed | others |",

@@ -31,7 +31,7 @@ from sightline.rl.policies.q_network import QNetwork
 from sightline.rl.policies.soft_actor_critic import SoftActorCritic
 from sightline.rl.replay import Batch
 from sightline.rl.sac import SAC
-from sightline.rl.world_model import Ending, Evaluate, WorldModel, WorldModelSettings
+from sightline.rl.world_model import OUTSIDE, Ending, Evaluate, WorldModel, WorldModelSettings
 from sightline.run.config import resolve
 
 GLANCE = 256  # states that a row of metrics asks the model about
@@ -127,7 +127,7 @@ class Imagination:
         observation = lived[rng.integers(len(lived), size=GLANCE)]
         raw = learner.acting(observation, learner.policy.fit.draw(rng, len(observation)))
         doubt = self.world.doubt(observation, learner.policy.to_space(raw))
-        return {"model_error": self.world.error, "outside": float((doubt > 1).mean())}
+        return {"model_error": self.world.error, "outside": float((doubt > OUTSIDE).mean())}
 
     def state_dict(self) -> dict[str, Any]:
         """The model, and when it was learned."""

@@ -7,11 +7,12 @@ tree search takes the same object. Every step is made by an elite drawn at rando
 where a given function does. Observations stay within the space.
 
 A prediction's doubt is how far the elites lie apart, in units of what they do on nearly all of the steps held out (the
-0.99 quantile): above 1 the model is asked outside of its data.
+0.99 quantile): from twice as far on, `OUTSIDE`, the model is asked outside of its data.
 
 Left out: images and other observations that are not one row of numbers; rewards that are known.
 """
 
+import math
 import warnings
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -29,7 +30,7 @@ from sightline.rl.ensemble import Ensemble, Learned, learn
 Ending = Callable[[np.ndarray, np.ndarray, np.ndarray], Bool[np.ndarray, " n"]]
 # `(observation [n, d]) -> logits [n, a], value [n]`, which a search may begin with
 Evaluate = Callable[[np.ndarray], tuple[np.ndarray, np.ndarray]]
-USUAL = 0.99
+USUAL, OUTSIDE = 0.99, 2.0
 SMALL = 1e-6  # a deviation below is that of a number which does not change
 
 
@@ -71,7 +72,7 @@ class Prediction:
     ending: Float[np.ndarray, " n"]
     """Probability that the episode terminates; of the learned ending."""
     doubt: Float[np.ndarray, " n"]
-    """Above 1: outside of the data."""
+    """Above `OUTSIDE`: outside of the data."""
 
 
 class OutsideData(UserWarning):
@@ -123,7 +124,7 @@ class WorldModel:
     @property
     def learned(self) -> bool:
         """Whether it has learned anything yet."""
-        return np.isfinite(self.usual)
+        return math.isfinite(self.usual)
 
     def fit(
         self,
@@ -188,9 +189,10 @@ class WorldModel:
             raise ValueError("the model has learned nothing yet: fit it to some steps first")
         mean, variance, ending = self._all(self._encode(observation, action))
         doubt = _apart(mean) / self.usual
-        if (doubt > 1).any():
+        count = int((doubt > OUTSIDE).sum())
+        if count:
             warnings.warn(
-                f"{int((doubt > 1).sum())} of {len(doubt)} predictions lie outside of the model's data: its networks "
+                f"{count} of {len(doubt)} predictions lie outside of the model's data: its networks "
                 f"differ up to {doubt.max():.3g} times as far as they usually do; trust the spread, or take real steps "
                 "there and fit again",
                 OutsideData,
@@ -207,7 +209,7 @@ class WorldModel:
         )
 
     def doubt(self, observation: Float[np.ndarray, "n d"], action: Shaped[np.ndarray, "n ..."]) -> np.ndarray:
-        """How far the elites lie apart; above 1: outside of the data. [n]"""
+        """How far the elites lie apart; above `OUTSIDE`: outside of the data. [n]"""
         return _apart(self._all(self._encode(observation, action))[0]) / self.usual
 
     def root(self, observation: Float[np.ndarray, "b d"]) -> Step:
@@ -219,14 +221,14 @@ class WorldModel:
         self, state: Float[np.ndarray, "b d"], action: Shaped[np.ndarray, "b ..."], rng: np.random.Generator
     ) -> Step:
         """Where actions lead, each by an elite of its own; states are observations."""
-        count, each = len(state), -(-len(state) // len(self.elites))
+        count, each = len(state), max(-(-len(state) // len(self.elites)), 1)
         x = _normal(self._encode(state, action), self._input)
         order = rng.permutation(each * len(self.elites))
         padded = np.concatenate([x, np.zeros((len(order) - count, x.shape[1]), np.float32)])[order]
-        mean, log_variance, ending = self._forward(padded.reshape(len(self.elites), each, -1))
+        mean, log_variance, ending = self._forward(padded.reshape(len(self.elites), each, x.shape[1]))
         drawn = mean + np.exp(0.5 * log_variance) * rng.standard_normal(mean.shape, np.float32)
         back = np.argsort(order)[:count]
-        change = drawn.reshape(len(order), -1)[back] * self._output[1] + self._output[0]
+        change = drawn.reshape(len(order), drawn.shape[2])[back] * self._output[1] + self._output[0]
         after = self._within(state + change[:, :-1])
         if self.ending is None:
             probability = 1 / (1 + np.exp(-ending.reshape(-1)[back].astype(np.float64)))
@@ -271,7 +273,7 @@ class WorldModel:
         if self.num_actions:
             told: np.ndarray = np.eye(self.num_actions)[action]
         else:
-            told = action.reshape(len(action), -1)
+            told = action.reshape(len(action), math.prod(action.shape[1:]))
         return np.concatenate([observation, told], 1, dtype=np.float64)
 
     def _all(
@@ -313,13 +315,13 @@ def _held_out(place: Int[np.ndarray, " n"], share: float) -> Bool[np.ndarray, " 
 
 
 def _scale(x: Float[np.ndarray, "n i"]) -> Float[np.ndarray, "2 i"]:
-    """Means and deviations; 1 where nothing changes."""
+    """Means and deviations; exactly 0 where nothing changes, so that nothing is predicted to."""
     deviation = x.std(0)
-    return np.stack([x.mean(0), np.where(deviation < SMALL, 1.0, deviation)])
+    return np.stack([x.mean(0), np.where(deviation < SMALL, 0.0, deviation)])
 
 
 def _normal(x: Float[np.ndarray, "n i"], scale: Float[np.ndarray, "2 i"]) -> Float32[np.ndarray, "n i"]:
-    return ((x - scale[0]) / scale[1]).astype(np.float32)
+    return ((x - scale[0]) / np.where(scale[1] == 0, 1.0, scale[1])).astype(np.float32)
 
 
 def _spaces(seen: spaces.Space[Any], acted: spaces.Space[Any]) -> tuple[spaces.Box, spaces.Box | spaces.Discrete]:
