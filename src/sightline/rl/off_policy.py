@@ -46,6 +46,7 @@ class Part:
         self.optimizer = Adam(self.flat, learning_rate, epsilon=1e-8)
         self.target = copy.deepcopy(module) if followed else module
         self._target = Flat(self.target) if followed else self.flat
+        self._buffers = list(zip(self.target.buffers(), module.buffers(), strict=True))  # to look for them takes longer
 
     def step(self, largest: float | None = None) -> None:
         """One step of the optimiser with the gradient as it is, clipped to a norm; the gradient is then 0."""
@@ -58,7 +59,7 @@ class Part:
     def follow(self, share: float) -> None:
         """Move the copy so far towards the module: by 1, it is the same."""
         self._target.parameter.lerp_(self.flat.parameter, share)
-        for there, here in zip(self.target.buffers(), self.module.buffers(), strict=True):
+        for there, here in self._buffers:
             there.copy_(here)
 
     def state_dict(self) -> dict[str, Any]:

@@ -78,9 +78,10 @@ class SACByHand:
         seen = np.concatenate([x, action], 1)
         first, second = (critic.forward(seen)[:, 0] for critic in self._critics)
         n, d = np.float32(len(x)), self._numbers
-        smaller = (first <= second).astype(np.float32) / n
-        slope = self._critics[0].backward_to_input(smaller[:, None])[:, -d:]
-        slope += self._critics[1].backward_to_input((1 / n - smaller)[:, None])[:, -d:]
+        smaller, slope = first <= second, np.empty((len(x), d), np.float32)
+        for critic, chosen in zip(self._critics, (smaller, ~smaller), strict=True):
+            rows = np.flatnonzero(chosen)  # the gradient goes through the smaller value alone
+            slope[rows] = critic.backward_to_input(np.full((len(rows), 1), 1 / n, np.float32), rows, d)
         cost = np.float32(temperature) / n
         back = 2 * cost * action - (1 - action * action) * slope
         self._actor.backward(np.concatenate([back, (back * scale * noise - cost) * inside], 1))
