@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 COMPILED = importlib.util.find_spec("numba") is not None
-ROOMS = ("planning", "rl/tabular")  # where compiled loops call each other
+ROOMS = ("envs", "planning", "rl/tabular")  # where compiled loops call each other
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
