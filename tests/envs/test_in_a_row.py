@@ -65,6 +65,8 @@ def test_random_games_go_as_a_referee_says(rules: Rules, seed: int) -> None:
         np.testing.assert_array_equal(planes(rules, state)[0], [boards[turn % 2], boards[1 - turn % 2]])
         assert bool(won(rules, state[0, 1])) == has_row(boards[1 - turn % 2], rules.line)
         check(rules, state)
+        if actions:
+            assert legal_cells(rules, int(state[0].sum())).bit_count() == len(actions)
         np.testing.assert_array_equal(parse(rules, show(rules, state[0])), state)
         if not actions:
             return
