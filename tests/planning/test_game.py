@@ -64,6 +64,28 @@ def test_a_win_a_draw_and_a_full_column() -> None:
     assert (ended.reward[0], ended.discount[0]) == (0, 0)
 
 
+@settings(max_examples=40, deadline=None)
+@given(name=st.sampled_from(list(GAMES)), seed=st.integers(0, 2**32 - 1), b=st.integers(0, 3))
+def test_the_compiled_step_is_that_of_arrays(name: str, seed: int, b: int) -> None:
+    game, rng = Game(GAMES[name]), np.random.default_rng(seed)
+    state = game.start(b)
+    for _ in range(42):
+        action = rng.integers(-1, game.num_actions + 1, b)
+        try:
+            slow = game._by_arrays(state, action)
+        except ValueError:
+            assert game._moved(state, action) is None
+            allowed = game.root(state).logits > -np.inf
+            action = np.where(allowed, rng.random(allowed.shape), -1.0).argmax(1)
+            slow = game._by_arrays(state, action)
+        fast = game._moved(state, action)
+        assert fast is not None
+        for one, other in zip(fast, slow, strict=True):
+            np.testing.assert_array_equal(one, other, strict=True)
+        state = slow.state[slow.discount != 0]
+        b = len(state)
+
+
 def test_planes_are_seen_by_the_one_to_move() -> None:
     game = Game(CONNECT_FOUR)
     seen = game.observation(game.played([3, 3, 0]))

@@ -18,7 +18,7 @@ from jaxtyping import Float, Float32, Int
 
 from sightline.envs import in_a_row
 from sightline.envs.in_a_row import TIC_TAC_TOE, Rules
-from sightline.planning import playouts
+from sightline.planning import jit, playouts
 from sightline.planning.model import Step
 
 State = Int[np.ndarray, "b 2"]
@@ -64,8 +64,23 @@ class Game:
         Raises:
             ValueError: an action is illegal.
         """
+        if jit.COMPILED:
+            step = self._moved(state, action)
+            if step is not None:
+                return step
+        return self._by_arrays(state, action)
+
+    def _by_arrays(self, state: State, action: Int[np.ndarray, " b"]) -> Step:
         state = in_a_row.step(self.rules, state, action)
         return self._step(state, (in_a_row.won(self.rules, state[:, 1]) != 0).astype(np.float32), -1)
+
+    def _moved(self, state: State, action: Int[np.ndarray, " b"]) -> Step | None:
+        """The same in one compiled loop; None where an action is illegal."""
+        b = len(state)
+        after, logits = np.empty((b, 2), np.int64), np.empty((b, self.num_actions), np.float32)
+        reward, discount, value = np.zeros((3, b), np.float32)
+        wrong = playouts.moved(self.rules, state, action, self.num_actions, after, reward, discount, logits)
+        return Step(after, reward, discount, logits, value) if wrong < 0 else None
 
     def _step(self, state: State, reward: Float32[np.ndarray, " b"], turn: int) -> Step:
         discount = np.where(in_a_row.over(self.rules, state), np.float32(0), np.float32(turn))

@@ -1,4 +1,4 @@
-"""Games of stones in a row played to their end at random, in loops that `jit.py` compiles.
+"""Games of stones in a row in loops that `jit.py` compiles: played to their end at random, or one move on many boards.
 
 `won`, `winning_cells`, `legal_cells` and `reach` are the rules of `envs/in_a_row.py`, to be called from compiled
 loops. A random action is thrown until it is legal, which needs no list and, in Connect Four, about one throw in most
@@ -25,6 +25,29 @@ won = compiled(in_a_row.won)
 legal_cells = compiled(in_a_row.legal_cells)
 reach = compiled(in_a_row.reach)
 winning_cells = compiled(in_a_row.winning_cells)
+
+
+@compiled
+def moved(
+    rules: Any, state: Any, action: Any, actions: Any, after: Any, reward: Any, discount: Any, logits: Any
+) -> Any:  # fmt: skip
+    """What `Game.step` gives, written into the last four; the first board whose action is illegal, -1 for none."""
+    for i in range(len(state)):
+        mine, theirs, a = int(state[i, 0]), int(state[i, 1]), int(action[i])
+        stone = 0
+        if 0 <= a < actions and won(rules, theirs) == 0:
+            stone = legal_cells(rules, mine | theirs) & reach(rules, a)
+        if stone == 0:
+            return i
+        mine |= stone
+        after[i, 0], after[i, 1] = theirs, mine
+        free = legal_cells(rules, mine | theirs)
+        if won(rules, mine) != 0:
+            free, reward[i] = 0, 1.0
+        discount[i] = 0.0 if free == 0 else -1.0
+        for a in range(actions):
+            logits[i, a] = -np.inf if free & reach(rules, a) == 0 else 0.0
+    return -1
 
 
 @compiled
