@@ -1,15 +1,15 @@
 """Probabilistic networks that learn the same thing from different draws of the data (Chua et al., 2018, PETS).
 
-    loss = mean over members and rows of  sum_d [(y_d - m_d)^2 exp(-l_d) + l_d] / 2 + cross-entropy of the ending
+    loss = mean over rows of  sum_d [(y_d - m_d)^2 exp(-l_d) + l_d] / 2,  summed over members,
          + 0.01 sum_d (highest_d - lowest_d)
 
 (https://arxiv.org/abs/1805.12114, equation 1 and appendix A.1.) Each member gives a mean m and a log-variance l of
-every number, l kept softly between bounds that are learned with it, and a logit of the episode's ending. How far a
-member's own variance goes is the world's chance, and how far the members lie apart is what they do not know. Members
-are one batched product each layer.
+every number, l kept softly between bounds that are learned with it. How far a member's own variance goes is the world's
+chance, and how far the members lie apart is what they do not know. Members are one batched product each layer. The
+same networks with one logit each say yes or no (`chance_loss`).
 
 A member learns from a bootstrap of the rows, drawn once, and is done when its error on rows held out has not fallen by
-a hundredth for `patience` passes; its best weights are kept. The members that err least there are the elites.
+a hundredth for `patience` passes; its best weights are kept.
 
 Left out: random priors, dropout, networks of different shapes.
 """
@@ -17,6 +17,7 @@ Left out: random priors, dropout, networks of different shapes.
 import copy
 import itertools
 import math
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -35,26 +36,21 @@ class Ensemble(nn.Module):
     Args:
         members: how many.
         inputs: numbers that each reads.
-        outputs: numbers that each gives a mean and a variance of.
+        outputs: numbers that each gives.
         hidden: sizes of the hidden layers.
     """
 
     def __init__(self, members: int, inputs: int, outputs: int, hidden: tuple[int, ...]) -> None:
         super().__init__()
-        self.members, self.outputs = members, outputs
-        sizes = (inputs, *hidden, 2 * outputs + 1)
+        self.members = members
         self.weights, self.biases = nn.ParameterList(), nn.ParameterList()
-        for before, after in itertools.pairwise(sizes):
+        for before, after in itertools.pairwise((inputs, *hidden, outputs)):
             weight = torch.empty(members, before, after)
             self.weights.append(nn.init.trunc_normal_(weight, std=1 / (2 * math.sqrt(before)), a=-1.0, b=1.0))
             self.biases.append(torch.zeros(members, 1, after))
-        self.highest = nn.Parameter(torch.full((outputs,), 0.5))
-        self.lowest = nn.Parameter(torch.full((outputs,), -10.0))
 
-    def forward(
-        self, x: Float[Tensor, "m n i"], which: Int[Tensor, " m"] | None = None
-    ) -> tuple[Float[Tensor, "m n o"], Float[Tensor, "m n o"], Float[Tensor, "m n"]]:
-        """Means, log-variances and logits of the ending, each member of its own rows; of some members where asked."""
+    def forward(self, x: Float[Tensor, "m n i"], which: Int[Tensor, " m"] | None = None) -> Float[Tensor, "m n o"]:
+        """What each says of its own rows; some members where asked."""
         last = len(self.weights) - 1
         for place, (weight, bias) in enumerate(zip(self.weights, self.biases, strict=True)):
             if which is not None:
@@ -62,29 +58,54 @@ class Ensemble(nn.Module):
             x = torch.baddbmm(bias, x, weight)
             if place < last:
                 x = F.silu(x)
-        mean, asked, ending = x.split((self.outputs, self.outputs, 1), -1)
+        return x
+
+
+class Gaussians(nn.Module):
+    """An ensemble that gives means and variances.
+
+    Args:
+        members: how many.
+        inputs: numbers that each reads.
+        outputs: numbers that each gives a mean and a variance of.
+        hidden: sizes of the hidden layers.
+    """
+
+    def __init__(self, members: int, inputs: int, outputs: int, hidden: tuple[int, ...]) -> None:
+        super().__init__()
+        self.members, self.ensemble = members, Ensemble(members, inputs, 2 * outputs, hidden)
+        self.highest = nn.Parameter(torch.full((outputs,), 0.5))
+        self.lowest = nn.Parameter(torch.full((outputs,), -10.0))
+
+    def forward(
+        self, x: Float[Tensor, "m n i"], which: Int[Tensor, " m"] | None = None
+    ) -> tuple[Float[Tensor, "m n o"], Float[Tensor, "m n o"]]:
+        """Means and log-variances, each member's of its own rows; of some members where asked."""
+        mean, asked = self.ensemble(x, which).chunk(2, -1)
         below = self.highest - F.softplus(self.highest - asked)
-        return mean, self.lowest + F.softplus(below - self.lowest), ending.squeeze(-1)
+        return mean, self.lowest + F.softplus(below - self.lowest)
 
 
-def ensemble_loss(
-    network: Ensemble, x: Float[Tensor, "m n i"], y: Float[Tensor, "m n o"], over: Float[Tensor, "m n"]
-) -> Float[Tensor, ""]:
+def likelihood_loss(network: Gaussians, x: Float[Tensor, "m n i"], y: Float[Tensor, "m n o"]) -> Float[Tensor, ""]:
     """What is made small, summed over members: each learns as if it were alone."""
-    mean, log_variance, ending = network(x)
+    mean, log_variance = network(x)
     likelihood = 0.5 * ((y - mean).square() * torch.exp(-log_variance) + log_variance).sum(-1)
-    ends = F.binary_cross_entropy_with_logits(ending, over, reduction="none")
-    return (likelihood + ends).mean(1).sum() + BOUND_FACTOR * (network.highest - network.lowest).sum()
+    return likelihood.mean(1).sum() + BOUND_FACTOR * (network.highest - network.lowest).sum()
 
 
-@torch.no_grad()
-def errors(
-    network: Ensemble, x: Float[Tensor, "n i"], y: Float[Tensor, "n o"], over: Float[Tensor, " n"]
-) -> Float[Tensor, " m"]:
-    """Every member's mean squared error, and its cross-entropy of the ending, added up."""
-    mean, _, ending = network(x.expand(network.members, *x.shape))
-    ends = F.binary_cross_entropy_with_logits(ending, over.expand_as(ending), reduction="none")
-    return (mean - y).square().mean((1, 2)) + ends.mean(1)
+def square_errors(network: Gaussians, x: Float[Tensor, "m n i"], y: Float[Tensor, "m n o"]) -> Float[Tensor, " m"]:
+    """Every member's mean squared error."""
+    return (network(x)[0] - y).square().mean((1, 2))
+
+
+def chance_errors(network: Ensemble, x: Float[Tensor, "m n i"], y: Float[Tensor, "m n 1"]) -> Float[Tensor, " m"]:
+    """Every member's mean cross-entropy, of outputs that are 0 or 1."""
+    return F.binary_cross_entropy_with_logits(network(x), y, reduction="none").mean((1, 2))
+
+
+def chance_loss(network: Ensemble, x: Float[Tensor, "m n i"], y: Float[Tensor, "m n 1"]) -> Float[Tensor, ""]:
+    """The same, summed over members."""
+    return chance_errors(network, x, y).sum()
 
 
 @dataclass(frozen=True)
@@ -97,10 +118,9 @@ class Learned:
 
 
 def learn(
-    network: Ensemble,
+    network: Gaussians | Ensemble,
     x: Float32[np.ndarray, "n i"],
     y: Float32[np.ndarray, "n o"],
-    over: Float32[np.ndarray, " n"],
     held_out: Int[np.ndarray, " k"],
     rng: np.random.Generator,
     *,
@@ -113,10 +133,9 @@ def learn(
     """Train all members until none gets better, from the weights that they have.
 
     Args:
-        network: what learns.
+        network: what learns; numbers by `likelihood_loss`, or yes and no by `chance_loss`.
         x: inputs, of mean 0 and deviation 1.
-        y: outputs, likewise.
-        over: 1 where the episode ended.
+        y: outputs, likewise; or 0 and 1.
         held_out: rows that nothing learns from.
         rng: of bootstraps and orders.
         learning_rate: of Adam.
@@ -128,23 +147,26 @@ def learn(
     Raises:
         ValueError: an error is no number.
     """
-    device = network.highest.device
-    inputs, outputs, ends = (torch.from_numpy(one).to(device) for one in (x, y, over))
-    test = [one[torch.from_numpy(held_out)] for one in (inputs, outputs, ends)]
+    loss, errors = LEARNS[type(network)]
+    device = next(network.parameters()).device
+    inputs, outputs = (torch.from_numpy(one).to(device) for one in (x, y))
+    test = [one[torch.from_numpy(held_out)].expand(network.members, -1, -1) for one in (inputs, outputs)]
     rows = np.setdiff1d(np.arange(len(x)), held_out)
     drawn = rng.choice(rows, (network.members, len(rows)))  # with replacement: a bootstrap each
     optimizer = torch.optim.Adam(network.parameters(), lr=learning_rate, weight_decay=decay)
-    best, kept = errors(network, *test), copy.deepcopy(network.state_dict())
+    with torch.no_grad():
+        best, kept = errors(network, *test), copy.deepcopy(network.state_dict())
     waited, passes = torch.zeros(network.members, device=device), 0
     while passes < most and bool((waited < patience).any()):
         drawn = rng.permuted(drawn, axis=1)
         for begin in range(0, drawn.shape[1], batch):
             take = torch.from_numpy(drawn[:, begin : begin + batch])
             optimizer.zero_grad(set_to_none=True)
-            ensemble_loss(network, inputs[take], outputs[take], ends[take]).backward()
+            loss(network, inputs[take], outputs[take]).backward()
             optimizer.step()
         passes += 1
-        now = errors(network, *test)
+        with torch.no_grad():
+            now = errors(network, *test)
         if not bool(now.isfinite().all()):
             raise ValueError(
                 f"the model's error is {float(now.max())} after {passes} passes over {len(rows)} steps: use a smaller "
@@ -159,7 +181,13 @@ def learn(
     return Learned(passes, best.numpy(force=True).astype(np.float64))
 
 
-def _keep(kept: dict[str, Tensor], network: Ensemble, better: Tensor) -> None:
+LEARNS: dict[type[nn.Module], tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
+    Gaussians: (likelihood_loss, square_errors),
+    Ensemble: (chance_loss, chance_errors),
+}
+
+
+def _keep(kept: dict[str, Tensor], network: nn.Module, better: Tensor) -> None:
     """Remember the members that have become better, and the bounds that all share."""
     for name, now in network.state_dict().items():
         if name in ("highest", "lowest"):

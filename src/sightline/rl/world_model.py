@@ -2,9 +2,13 @@
 
 An ensemble (`ensemble.py`) learns the change of the observation and the reward from all that was lived through, brought
 to mean 0 and deviation 1. It is a `planning.Model`: Dyna rolls `step` out from replayed states (`deep_dyna.py`), and a
-tree search takes the same object. Every step is made by an elite drawn at random, its own noise added (Chua et al.,
-2018, https://arxiv.org/abs/1805.12114, section 5.1, TS-1), and ends where a coin of the learned probability says so, or
-where a given function does. Observations stay within the space.
+tree search takes the same object. Every step is made by an elite, one of those that err least, drawn at random, its own
+noise added (Chua et al., 2018, https://arxiv.org/abs/1805.12114, section 5.1, TS-1). Observations stay within the
+space.
+
+Whether the episode terminates is asked of where the step led: of a given function, or of a second ensemble, which
+throws a coin of its probability. One network for both learned the endings badly: what is known precisely drowns what is
+rare.
 
 A prediction's doubt is how far the elites lie apart, in units of what they do on nearly all of the steps held out (the
 0.99 quantile): from twice as far on, `OUTSIDE`, the model is asked outside of its data.
@@ -24,7 +28,7 @@ from gymnasium import spaces
 from jaxtyping import Bool, Float, Float32, Int, Shaped
 
 from sightline.planning.model import Step
-from sightline.rl.ensemble import Ensemble, Learned, learn
+from sightline.rl.ensemble import Ensemble, Gaussians, Learned, learn
 
 # `(observation [n, d], action, next_observation [n, d]) -> [n]`, True where the episode terminated
 Ending = Callable[[np.ndarray, np.ndarray, np.ndarray], Bool[np.ndarray, " n"]]
@@ -114,9 +118,12 @@ class WorldModel:
         self.num_actions = int(acted.n) if isinstance(acted, spaces.Discrete) else 0
         numbers = seen.shape[0]
         inputs = numbers + (self.num_actions or int(np.prod(acted.shape or ())))
-        self.network = Ensemble(self.settings.members, inputs, numbers + 1, self.settings.hidden).to(device)
+        members, hidden = self.settings.members, self.settings.hidden
+        self.network = Gaussians(members, inputs, numbers + 1, hidden).to(device)
+        self.ends = Ensemble(members, numbers, 1, hidden[-1:]).to(device)
         self.device = self.network.highest.device
-        self.elites = np.arange(self.settings.elites)
+        self.elites = self.end_elites = np.arange(self.settings.elites)
+        self.ended = False  # whether an episode ever terminated
         self.usual = float("inf")  # before there are data everything is outside of them, and nothing can be said
         self.error = float("nan")
         self._input, self._output = (np.stack([np.zeros(n), np.ones(n)]) for n in (inputs, numbers + 1))
@@ -160,23 +167,21 @@ class WorldModel:
                 "(--sac.starts, --dqn.starts)"
             )
         self._input, self._output = _scale(x), _scale(y)
-        found = learn(
-            self.network,
-            _normal(x, self._input),
-            _normal(y, self._output),
-            terminated.astype(np.float32),
-            held_out,
-            rng,
-            learning_rate=self.settings.learning_rate,
-            decay=self.settings.decay,
-            batch=self.settings.batch,
-            patience=self.settings.patience,
-            most=self.settings.passes,
-        )
-        self.elites = np.sort(np.argsort(found.error, kind="stable")[: self.settings.elites])
+        how: Any = {
+            "learning_rate": self.settings.learning_rate,
+            "decay": self.settings.decay,
+            "batch": self.settings.batch,
+            "patience": self.settings.patience,
+            "most": self.settings.passes,
+        }
+        found = learn(self.network, _normal(x, self._input), _normal(y, self._output), held_out, rng, **how)
+        self.elites = self._best(found)
         self.error = float(np.sqrt(found.error[self.elites].mean()))
-        mean, _, _ = self._all(x[held_out])
-        self.usual = max(float(np.quantile(_apart(mean), USUAL)), SMALL)
+        self.usual = max(float(np.quantile(_apart(self._all(x[held_out])[0]), USUAL)), SMALL)
+        if self.ending is None and terminated.any():
+            self.ended = True
+            after, over = self._places(next_observation), terminated.astype(np.float32)[:, None]
+            self.end_elites = self._best(learn(self.ends, after, over, held_out, rng, **how))
         return found
 
     def predict(self, observation: Float[np.ndarray, "n d"], action: Shaped[np.ndarray, "n ..."]) -> Prediction:
@@ -187,7 +192,7 @@ class WorldModel:
         """
         if not self.learned:
             raise ValueError("the model has learned nothing yet: fit it to some steps first")
-        mean, variance, ending = self._all(self._encode(observation, action))
+        mean, variance = self._all(self._encode(observation, action))
         doubt = _apart(mean) / self.usual
         count = int((doubt > OUTSIDE).sum())
         if count:
@@ -200,11 +205,12 @@ class WorldModel:
             )
         spread = np.sqrt(variance.mean(0) + mean.var(0)) * self._output[1]
         change = mean.mean(0) * self._output[1] + self._output[0]
+        after = self._within(observation + change[:, :-1])
         return Prediction(
-            observation=self._within(observation + change[:, :-1]),
+            observation=after,
             spread=spread[:, :-1],
             reward=change[:, -1],
-            ending=ending.mean(0),
+            ending=self._chances(np.broadcast_to(after, (len(self.end_elites), *after.shape))).mean(0),
             doubt=doubt,
         )
 
@@ -225,14 +231,15 @@ class WorldModel:
         x = _normal(self._encode(state, action), self._input)
         order = rng.permutation(each * len(self.elites))
         padded = np.concatenate([x, np.zeros((len(order) - count, x.shape[1]), np.float32)])[order]
-        mean, log_variance, ending = self._forward(padded.reshape(len(self.elites), each, x.shape[1]))
+        mean, log_variance = self._forward(padded.reshape(len(self.elites), each, x.shape[1]))
         drawn = mean + np.exp(0.5 * log_variance) * rng.standard_normal(mean.shape, np.float32)
         back = np.argsort(order)[:count]
         change = drawn.reshape(len(order), drawn.shape[2])[back] * self._output[1] + self._output[0]
         after = self._within(state + change[:, :-1])
         if self.ending is None:
-            probability = 1 / (1 + np.exp(-ending.reshape(-1)[back].astype(np.float64)))
-            over = rng.random(count) < probability
+            led = np.zeros((len(order), after.shape[1]), after.dtype)
+            led[back] = after
+            over = rng.random(count) < self._chances(led.reshape(*mean.shape[:2], -1)).reshape(len(order))[back]
         else:
             over = np.asarray(self.ending(state, action, after), bool)
         discount = np.where(over, np.float32(0), np.float32(self.gamma))
@@ -248,7 +255,9 @@ class WorldModel:
         """All of it, exact."""
         return {
             "network": self.network.state_dict(),
-            "elites": self.elites.tolist(),
+            "ends": self.ends.state_dict(),
+            "elites": [self.elites.tolist(), self.end_elites.tolist()],
+            "ended": self.ended,
             "scales": [self._input.copy(), self._output.copy()],
             "usual": self.usual,
             "error": self.error,
@@ -262,9 +271,11 @@ class WorldModel:
         """
         try:
             self.network.load_state_dict(state["network"])
+            self.ends.load_state_dict(state["ends"])
         except RuntimeError as error:
             raise ValueError("the saved model has other networks: give the --world settings that it has") from error
-        self.elites = np.array(state["elites"])
+        self.elites, self.end_elites = (np.array(one) for one in state["elites"])
+        self.ended = state["ended"]
         self._input, self._output = state["scales"]
         self.usual, self.error = state["usual"], state["error"]
 
@@ -276,20 +287,33 @@ class WorldModel:
             told = action.reshape(len(action), math.prod(action.shape[1:]))
         return np.concatenate([observation, told], 1, dtype=np.float64)
 
-    def _all(
-        self, x: Float[np.ndarray, "n i"]
-    ) -> tuple[Float[np.ndarray, "m n o"], Float[np.ndarray, "m n o"], Float[np.ndarray, "m n"]]:
-        """Means, variances and probabilities of the ending by every elite, in the networks' units."""
-        same = np.broadcast_to(_normal(x, self._input), (len(self.elites), *x.shape))
-        mean, log_variance, ending = self._forward(same)
-        return mean, np.exp(log_variance), 1 / (1 + np.exp(-ending.astype(np.float64)))
+    def _all(self, x: Float[np.ndarray, "n i"]) -> tuple[Float[np.ndarray, "m n o"], Float[np.ndarray, "m n o"]]:
+        """Means and variances by every elite, in the networks' units."""
+        mean, log_variance = self._forward(np.broadcast_to(_normal(x, self._input), (len(self.elites), *x.shape)))
+        return mean, np.exp(log_variance)
 
     @torch.inference_mode()
-    def _forward(self, x: Float32[np.ndarray, "m n i"]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The elites' outputs, each of its own rows."""
+    def _forward(self, x: Float32[np.ndarray, "m n i"]) -> tuple[np.ndarray, np.ndarray]:
+        """The elites' means and log-variances, each of its own rows."""
         rows = torch.from_numpy(np.ascontiguousarray(x)).to(self.device)
-        mean, log_variance, ending = self.network(rows, torch.from_numpy(self.elites))
-        return mean.numpy(force=True), log_variance.numpy(force=True), ending.numpy(force=True)
+        mean, log_variance = self.network(rows, torch.from_numpy(self.elites))
+        return mean.numpy(force=True), log_variance.numpy(force=True)
+
+    @torch.inference_mode()
+    def _chances(self, after: Float[np.ndarray, "m n d"]) -> Float[np.ndarray, "m n"]:
+        """How probable it is to each elite that its own rows terminated; 0 as long as nothing ever did."""
+        if not self.ended:
+            return np.zeros(after.shape[:2])
+        rows = torch.from_numpy(self._places(after)).to(self.device)
+        logit = self.ends(rows, torch.from_numpy(self.end_elites)).squeeze(-1).numpy(force=True)
+        return 1 / (1 + np.exp(-logit.astype(np.float64)))
+
+    def _places(self, observation: Float[np.ndarray, "*n d"]) -> Float32[np.ndarray, "*n d"]:
+        """Observations as the networks of the ending read them."""
+        return _normal(observation, self._input[:, : observation.shape[-1]])
+
+    def _best(self, found: Learned) -> Int[np.ndarray, " e"]:
+        return np.sort(np.argsort(found.error, kind="stable")[: self.settings.elites])
 
     def _within(self, observation: np.ndarray) -> np.ndarray:
         space = self.observation_space
@@ -320,7 +344,7 @@ def _scale(x: Float[np.ndarray, "n i"]) -> Float[np.ndarray, "2 i"]:
     return np.stack([x.mean(0), np.where(deviation < SMALL, 0.0, deviation)])
 
 
-def _normal(x: Float[np.ndarray, "n i"], scale: Float[np.ndarray, "2 i"]) -> Float32[np.ndarray, "n i"]:
+def _normal(x: Float[np.ndarray, "*n i"], scale: Float[np.ndarray, "2 i"]) -> Float32[np.ndarray, "*n i"]:
     return ((x - scale[0]) / np.where(scale[1] == 0, 1.0, scale[1])).astype(np.float32)
 
 
