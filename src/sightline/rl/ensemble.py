@@ -8,8 +8,9 @@ every number, l kept softly between bounds that are learned with it. How far a m
 chance, and how far the members lie apart is what they do not know. Members are one batched product each layer. The
 same networks with one logit each say yes or no (`chance_loss`).
 
-A member learns from a bootstrap of the rows, drawn once, and is done when its error on rows held out has not fallen by
-a hundredth for `patience` passes; its best weights are kept.
+A member learns from a bootstrap of the rows, drawn once, and is done when its squared error on rows held out has not
+fallen by a hundredth for `patience` passes; its best weights are kept. Variances are learned more slowly than means, so
+that one who stops early says too much rather than too little.
 
 Left out: random priors, dropout, networks of different shapes.
 """
@@ -74,16 +75,19 @@ class Gaussians(nn.Module):
     def __init__(self, members: int, inputs: int, outputs: int, hidden: tuple[int, ...]) -> None:
         super().__init__()
         self.members, self.ensemble = members, Ensemble(members, inputs, 2 * outputs, hidden)
-        self.highest = nn.Parameter(torch.full((outputs,), 0.5))
-        self.lowest = nn.Parameter(torch.full((outputs,), -10.0))
+        self.highest = nn.Parameter(torch.full((members, 1, outputs), 0.5))
+        self.lowest = nn.Parameter(torch.full((members, 1, outputs), -10.0))
 
     def forward(
         self, x: Float[Tensor, "m n i"], which: Int[Tensor, " m"] | None = None
     ) -> tuple[Float[Tensor, "m n o"], Float[Tensor, "m n o"]]:
         """Means and log-variances, each member's of its own rows; of some members where asked."""
         mean, asked = self.ensemble(x, which).chunk(2, -1)
-        below = self.highest - F.softplus(self.highest - asked)
-        return mean, self.lowest + F.softplus(below - self.lowest)
+        highest, lowest = self.highest, self.lowest
+        if which is not None:
+            highest, lowest = highest[which], lowest[which]
+        below = highest - F.softplus(highest - asked)
+        return mean, lowest + F.softplus(below - lowest)
 
 
 def likelihood_loss(network: Gaussians, x: Float[Tensor, "m n i"], y: Float[Tensor, "m n o"]) -> Float[Tensor, ""]:
@@ -175,8 +179,8 @@ def learn(
         better = now < best * (1 - GAIN)
         waited = torch.where(better, 0, waited + 1)
         best = torch.where(better, now, best)
-        if bool(better.any()):
-            _keep(kept, network, better)
+        for name, one in network.state_dict().items():
+            kept[name][better] = one[better]
     network.load_state_dict(kept)
     return Learned(passes, best.numpy(force=True).astype(np.float64))
 
@@ -185,12 +189,3 @@ LEARNS: dict[type[nn.Module], tuple[Callable[..., Tensor], Callable[..., Tensor]
     Gaussians: (likelihood_loss, square_errors),
     Ensemble: (chance_loss, chance_errors),
 }
-
-
-def _keep(kept: dict[str, Tensor], network: nn.Module, better: Tensor) -> None:
-    """Remember the members that have become better, and the bounds that all share."""
-    for name, now in network.state_dict().items():
-        if name in ("highest", "lowest"):
-            kept[name].copy_(now)
-        else:
-            kept[name][better] = now[better]
