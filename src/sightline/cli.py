@@ -185,10 +185,7 @@ COMMANDS: Mapping[str, tuple[str, Mapping[str, tuple[str, Load]] | Load]] = {
             "dyna": ("a table of values and a memory of what followed what: Dyna-Q, Dyna-Q+, sweeping", _act_dyna),
             "dqn": ("deep Q-learning from a replay: double, duelling, n-step, prioritised", _act("ActDQN")),
             "sac": ("soft actor-critic from a replay: continuous actions, automatic temperature", _act("ActSAC")),
-            "deep-dyna": (
-                "SAC or DQN that learns most of its steps from a model which it learns as well",
-                _act("ActDeepDyna"),
-            ),
+            "deep-dyna": ("SAC or DQN, most of whose steps are dreamed by a learned model", _act("ActDeepDyna")),
         },
     ),
     "play": ("watch a trained agent: what it does, why, and where it looks", _play),

@@ -17,7 +17,7 @@ from sightline.rl.ensemble import (
     chance_loss,
     learn,
     likelihood_loss,
-    square_errors,
+    surprises,
 )
 
 HOW: dict[str, Any] = {"learning_rate": 3e-3, "decay": 0.0, "batch": 64, "patience": 5, "most": 60}
@@ -46,10 +46,11 @@ def test_chances_and_errors_are_those_of_a_loop() -> None:
     torch.manual_seed(1)
     yes = Ensemble(3, 4, 1, (8,)).double()
     over = torch.randint(0, 2, (3, 7, 1)).double()
-    found, ends = square_errors(network, x, y), chance_errors(yes, x, over)
+    found, ends = surprises(network, x, y), chance_errors(yes, x, over)
     for m in range(3):
-        mean = network(x[m : m + 1], torch.tensor([m]))[0][0]
-        assert float(found[m]) == pytest.approx(float((mean - y[m]).square().mean()), rel=1e-12)
+        mean, log_variance = (one[0] for one in network(x[m : m + 1], torch.tensor([m])))
+        density = Normal(mean, (0.5 * log_variance).exp()).log_prob(y[m]).sum(-1).mean() + np.log(2 * np.pi)
+        assert float(found[m]) == pytest.approx(-float(density), rel=1e-12)
         logit = yes(x[m : m + 1], torch.tensor([m]))[0]
         assert float(ends[m]) == pytest.approx(-float(Bernoulli(logits=logit).log_prob(over[m]).mean()), rel=1e-12)
     assert float(chance_loss(yes, x, over)) == pytest.approx(float(ends.sum()), rel=1e-12)
@@ -102,7 +103,7 @@ def learned(seed: int = 0, **changes: Any) -> tuple[Gaussians, Learned, np.ndarr
 
 
 def test_it_learns_means_and_the_noise_of_the_world() -> None:
-    network, found, _ = learned(patience=20)
+    network, found, _ = learned()
     x = torch.from_numpy(world(4000, np.random.default_rng(9))[0])
     with torch.no_grad():
         mean, log_variance = network(x.expand(4, -1, -1))
@@ -111,7 +112,8 @@ def test_it_learns_means_and_the_noise_of_the_world() -> None:
         deviation = (0.5 * log_variance[m, :, 0]).exp()
         assert float(deviation[x[:, 1] > 0.3].median()) == pytest.approx(0.6, rel=0.2)
         assert float(deviation[x[:, 1] < -0.3].median()) == pytest.approx(0.1, rel=0.4)
-    assert (found.error < 0.25).all()  # half of 0.36 + 0.01 is the world's own
+    own = 0.5 * (1 + (np.log(0.36) + np.log(0.01)) / 2)  # the world's surprise at itself
+    assert (np.abs(found.error - own) < 0.15).all()
     assert 0 < found.passes <= 60
 
 
@@ -129,7 +131,7 @@ def test_it_learns_where_the_world_ends() -> None:
 def test_the_best_weights_on_what_was_held_out_are_kept() -> None:
     network, found, held_out = learned(learning_rate=0.03, batch=16)  # it jumps: the last is not the best
     x, y = (torch.from_numpy(one)[held_out].expand(4, -1, -1) for one in world(1500, np.random.default_rng(0))[:2])
-    np.testing.assert_allclose(square_errors(network, x, y).numpy(force=True), found.error, rtol=1e-4)
+    np.testing.assert_allclose(surprises(network, x, y).numpy(force=True), found.error, rtol=1e-4)
 
 
 def test_it_stops_when_no_member_gets_better() -> None:
@@ -147,7 +149,7 @@ def test_nothing_learns_from_what_is_held_out(monkeypatch: pytest.MonkeyPatch) -
         seen.append(x.detach().numpy().copy())
         return likelihood_loss(network, x, y)
 
-    monkeypatch.setitem(module.LEARNS, Gaussians, (noted, square_errors))
+    monkeypatch.setitem(module.LEARNS, Gaussians, (noted, surprises))
     _, _, held_out = learned(most=2)
     x, _, _ = world(1500, np.random.default_rng(0))
     taken = [{row.tobytes() for part in seen for row in part[m]} for m in range(4)]

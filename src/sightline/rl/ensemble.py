@@ -8,9 +8,9 @@ every number, l kept softly between bounds that are learned with it. How far a m
 chance, and how far the members lie apart is what they do not know. Members are one batched product each layer. The
 same networks with one logit each say yes or no (`chance_loss`).
 
-A member learns from a bootstrap of the rows, drawn once, and is done when its squared error on rows held out has not
-fallen by a hundredth for `patience` passes; its best weights are kept. Variances are learned more slowly than means, so
-that one who stops early says too much rather than too little.
+A member learns from a bootstrap of the rows, drawn once, and is done when the same loss on rows held out has not fallen
+by a hundredth for `patience` passes; its best weights are kept. By squared errors, which are common, it would be done
+before it knows its variances.
 
 Left out: random priors, dropout, networks of different shapes.
 """
@@ -28,7 +28,7 @@ from jaxtyping import Float, Float32, Int
 from torch import Tensor, nn
 
 BOUND_FACTOR = 0.01  # of the authors' code
-GAIN = 0.01  # share of an error that counts as progress
+GAIN = 0.01  # share of an error, or nats of a larger one, that count as progress
 
 
 class Ensemble(nn.Module):
@@ -83,23 +83,21 @@ class Gaussians(nn.Module):
     ) -> tuple[Float[Tensor, "m n o"], Float[Tensor, "m n o"]]:
         """Means and log-variances, each member's of its own rows; of some members where asked."""
         mean, asked = self.ensemble(x, which).chunk(2, -1)
-        highest, lowest = self.highest, self.lowest
-        if which is not None:
-            highest, lowest = highest[which], lowest[which]
+        taken = slice(None) if which is None else which
+        highest, lowest = self.highest[taken], self.lowest[taken]
         below = highest - F.softplus(highest - asked)
         return mean, lowest + F.softplus(below - lowest)
 
 
+def surprises(network: Gaussians, x: Float[Tensor, "m n i"], y: Float[Tensor, "m n o"]) -> Float[Tensor, " m"]:
+    """Every member's negative log-likelihood, the mean over rows of the sum over outputs, without its constant."""
+    mean, log_variance = network(x)
+    return (0.5 * ((y - mean).square() * torch.exp(-log_variance) + log_variance)).sum(-1).mean(1)
+
+
 def likelihood_loss(network: Gaussians, x: Float[Tensor, "m n i"], y: Float[Tensor, "m n o"]) -> Float[Tensor, ""]:
     """What is made small, summed over members: each learns as if it were alone."""
-    mean, log_variance = network(x)
-    likelihood = 0.5 * ((y - mean).square() * torch.exp(-log_variance) + log_variance).sum(-1)
-    return likelihood.mean(1).sum() + BOUND_FACTOR * (network.highest - network.lowest).sum()
-
-
-def square_errors(network: Gaussians, x: Float[Tensor, "m n i"], y: Float[Tensor, "m n o"]) -> Float[Tensor, " m"]:
-    """Every member's mean squared error."""
-    return (network(x)[0] - y).square().mean((1, 2))
+    return surprises(network, x, y).sum() + BOUND_FACTOR * (network.highest - network.lowest).sum()
 
 
 def chance_errors(network: Ensemble, x: Float[Tensor, "m n i"], y: Float[Tensor, "m n 1"]) -> Float[Tensor, " m"]:
@@ -118,7 +116,7 @@ class Learned:
 
     passes: int
     error: Float[np.ndarray, " m"]
-    """Of every member at its best, on the rows held out."""
+    """Of every member at its best, on the rows held out: in nats."""
 
 
 def learn(
@@ -176,7 +174,7 @@ def learn(
                 f"the model's error is {float(now.max())} after {passes} passes over {len(rows)} steps: use a smaller "
                 "--world.learning-rate"
             )
-        better = now < best * (1 - GAIN)
+        better = now < best - GAIN * best.abs().clamp(max=1.0)
         waited = torch.where(better, 0, waited + 1)
         best = torch.where(better, now, best)
         for name, one in network.state_dict().items():
@@ -186,6 +184,6 @@ def learn(
 
 
 LEARNS: dict[type[nn.Module], tuple[Callable[..., Tensor], Callable[..., Tensor]]] = {
-    Gaussians: (likelihood_loss, square_errors),
+    Gaussians: (likelihood_loss, surprises),
     Ensemble: (chance_loss, chance_errors),
 }
