@@ -23,6 +23,7 @@ from sightline.play.episodes import Episode, pixels_of
 from sightline.play.gaze import half_cells
 from sightline.play.pictures import views
 from sightline.rl.runs.act import EVALUATION
+from sightline.rl.runs.build import discount_of
 from sightline.rl.runs.loaded import LoadedAgent
 from sightline.run.config import read_config
 from sightline.run.files import write_whole
@@ -74,7 +75,7 @@ def write_page(
         ],
     }
     here, frame = Path(__file__).parent, pixels_of(episodes[0].last)
-    expects = f"The return that it expects is discounted by {config['agent']['arguments']['gamma']:g} a step" + (
+    expects = f"The return that it expects is discounted by {discount_of(config):g} a step" + (
         ", and in the scale of the rewards that it learned from, which were normalised."
         if config["normalise_rewards"]
         else "."

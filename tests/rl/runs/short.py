@@ -5,20 +5,29 @@ from pathlib import Path
 from typing import Any
 
 from sightline.rl.a2c import A2C
+from sightline.rl.deep_dyna import DeepDyna
 from sightline.rl.dqn import DQN
 from sightline.rl.policies.settings import PolicySettings
 from sightline.rl.ppo import PPO
 from sightline.rl.reinforce import Reinforce
-from sightline.rl.runs.settings import ActA2C, ActDQN, ActPPO, ActReinforce, ActSAC, Common, Settings
+from sightline.rl.runs.settings import ActA2C, ActDeepDyna, ActDQN, ActPPO, ActReinforce, ActSAC, Common, Settings
 from sightline.rl.sac import SAC
+from sightline.rl.world_model import WorldModelSettings
 from sightline.run.folder import read_metrics
 
+DREAMS = DeepDyna(
+    model_every=120,
+    world=WorldModelSettings(members=3, elites=2, hidden=(8, 8), passes=3, batch=64),
+    sac=SAC(rollout=8, updates=2, batch=16, starts=100, capacity=300, row_every=100),
+    dqn=DQN(batch=16, starts=100, capacity=300, target_every=7, row_every=100),
+)
 AGENTS = {
     "ppo": (ActPPO, PPO(rollout=16, batch=16, epochs=2)),
     "a2c": (ActA2C, A2C(rollout=8)),
     "reinforce": (ActReinforce, Reinforce(rollout=16, episodes=1, baseline="value")),
     "sac": (ActSAC, SAC(rollout=8, updates=2, batch=16, starts=100, capacity=300, row_every=100)),
     "dqn": (ActDQN, DQN(batch=16, starts=100, capacity=300, target_every=7, prioritised=True, n_step=2, row_every=100)),
+    "dyna": (ActDeepDyna, DREAMS),
 }
 
 

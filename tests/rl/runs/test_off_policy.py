@@ -15,12 +15,15 @@ from sightline.rl.policies.settings import PolicySettings
 from sightline.rl.runs.act import run_agent
 from sightline.rl.runs.evaluate import evaluate
 from sightline.rl.runs.export import export_agent
-from sightline.rl.runs.loaded import load_agent
+from sightline.rl.runs.loaded import load_agent, load_world_model
+from sightline.rl.world_model import OutsideData
 from sightline.run.checkpoint import load_weights
 
 RUNS: dict[str, tuple[str, dict[str, Any]]] = {
     "dqn": ("CartPole-v1", {"normalise_observations": True}),
     "sac": ("Pendulum-v1", {"normalise_observations": True}),
+    "dyna": ("Pendulum-v1", {"normalise_observations": True}),
+    "dyna-choice": ("CartPole-v1", {}),
     "dqn-image": ("sightline/Catch-v0", {"policy": PolicySettings(encoder="non-local", hidden=(8,))}),
 }
 
@@ -57,9 +60,31 @@ def test_a_run_is_loaded_played_and_exported(
         assert report.difference < 1e-4
 
 
+def test_the_model_of_a_run_is_loaded_and_asked(tmp_path: Path) -> None:
+    run_agent(short(tmp_path / "run", "dyna", "CartPole-v1"))
+    world = load_world_model(tmp_path / "run")
+    start = np.zeros((4, 4), np.float32)
+    step = world.step(start, np.array([0, 1, 0, 1]), np.random.default_rng(0))
+    assert step.logits.shape == (4, 2)
+    assert np.abs(step.state).max() < 3
+    agent = load_agent(tmp_path / "run")
+    with torch.no_grad():
+        _, value = agent.policy.heads(agent.policy.features(torch.from_numpy(start)), torch.from_numpy(start))
+    np.testing.assert_array_equal(world.root(start).value, value.numpy())
+    with pytest.warns(OutsideData, match="3 of 3 predictions lie outside of the model's data"):
+        world.predict(np.full((3, 4), 50.0, np.float32), np.zeros(3, np.int64))
+    run_agent(short(tmp_path / "early", "dyna", "CartPole-v1", steps=64))
+    with pytest.raises(ValueError, match=r"the model of the run in .* has learned nothing yet: take more steps"):
+        load_world_model(tmp_path / "early")
+    run_agent(short(tmp_path / "other", "dqn", "CartPole-v1"))
+    with pytest.raises(ValueError, match=r"the run in .* learned no model: name one of sightline act deep-dyna"):
+        load_world_model(tmp_path / "other")
+
+
 @pytest.mark.parametrize(
     ("agent", "env", "changes", "says"),
     [
+        ("dyna", "sightline/Catch-v0", {}, "a world model predicts observations that are one row of floats"),
         (
             "dqn",
             "Pendulum-v1",

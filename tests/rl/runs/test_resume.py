@@ -59,6 +59,7 @@ def stopped_after(monkeypatch: pytest.MonkeyPatch, settings: Settings, updates: 
     [("ppo", case) for case in CASES]
     + [(agent, case) for agent in ("a2c", "reinforce") for case in ("cartpole", "pendulum", "catch", "a memory")]
     + [("sac", case) for case in ("pendulum", "wheel")]
+    + [("dyna", case) for case in ("pendulum", "cartpole")]
     + [("dqn", case) for case in ("cartpole", "acrobot", "catch", "boxes", "stacked")],
 )
 def test_a_resumed_run_is_the_uninterrupted_one(
@@ -67,7 +68,7 @@ def test_a_resumed_run_is_the_uninterrupted_one(
     env, changes = CASES[case]
     if (agent, case) == ("reinforce", "pendulum"):
         changes = {**changes, "steps": 2000}  # an update takes 832
-    if agent == "sac":
+    if agent in ("sac", "dyna"):
         changes = {**changes, "normalise_rewards": False}
     run_agent(short(tmp_path / "whole", agent, env, **changes))
     cut = short(tmp_path / "cut", agent, env, **changes)

@@ -149,6 +149,14 @@ def updates(learner: Learner | OffPolicy, agent: Agent, steps: int) -> Iterator[
     return reinforce.train(learner, agent, steps)
 
 
+def discount_of(config: Mapping[str, Any]) -> float:
+    """The discount of a run's agent, as its config has it; a dreaming one has that of the agent which it is."""
+    arguments = config["agent"]["arguments"]
+    if "gamma" not in arguments:
+        arguments = arguments["dqn" if config["action_space"].startswith("Discrete") else "sac"]["arguments"]
+    return float(arguments["gamma"])
+
+
 def config_of(settings: Settings, envs: VectorEnv[Any, Any, Any]) -> dict[str, Any]:
     """What `config.json` holds: all that the run's course depends on, and the spaces that it found."""
     run = settings.run
