@@ -38,6 +38,11 @@ class Node:
     def logits(self) -> np.ndarray:
         return self.step.logits[0].astype(float)
 
+    def is_like(self, other: "Node") -> bool:
+        return all(
+            np.array_equal(getattr(self.step, one), getattr(other.step, one)) for one in ("state", "reward", "discount")
+        )
+
     def legal(self) -> list[int]:
         return [a for a, logit in enumerate(self.step.logits[0]) if logit > -np.inf]
 
@@ -61,6 +66,7 @@ class Samples:
     """The outcomes of an edge."""
 
     nodes: list[Node] = field(default_factory=list)
+    weights: list[int] = field(default_factory=list)
     returns: list[float] = field(default_factory=list)
 
 
@@ -112,10 +118,19 @@ class SlowSearch:
                 allowed = max(
                     1, math.ceil(self.widening.outcome_factor * len(child.returns) ** self.widening.outcome_power)
                 )
-                known = len(child.nodes) >= allowed
-                after = min(child.nodes, key=lambda one: len(one.returns)) if known else self.arrive(node, a)
-                if not known:
-                    child.nodes.append(after)
+                known = sum(child.weights) >= allowed
+                if known:
+                    ratio = [len(one.returns) / weight for one, weight in zip(child.nodes, child.weights, strict=True)]
+                    after = child.nodes[ratio.index(min(ratio))]
+                else:
+                    after = self.arrive(node, a)
+                    twins = [i for i, one in enumerate(child.nodes) if one.is_like(after)]
+                    if twins:
+                        child.weights[twins[0]] += 1
+                        after = child.nodes[twins[0]]
+                    else:
+                        child.nodes.append(after)
+                        child.weights.append(1)
             elif known:
                 after = child
             else:
@@ -125,6 +140,8 @@ class SlowSearch:
             if not known:
                 break
         back = node.value if node.proven is None else node.proven
+        if self.many and node.returns and not node.over:
+            back = float(np.mean(node.returns))
         node.returns.append(back)
         for before, a, after in reversed(way):
             back = float(after.step.reward[0]) + float(after.step.discount[0]) * back

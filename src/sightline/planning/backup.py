@@ -16,7 +16,7 @@ from typing import Any
 
 from sightline.planning.gumbel import SURE
 from sightline.planning.jit import compiled
-from sightline.planning.select import CHANCE, DECISION, OUTCOMES, OVER, SMALLEST
+from sightline.planning.select import CHANCE, DECISION, OUTCOMES, OVER, SMALLEST, WAITING
 
 
 @compiled
@@ -89,6 +89,8 @@ def backup(tree: Any, rule: Any, r: Any, number: Any) -> None:
     """One more visit of a place whose value is known, and of all above it."""
     node, root = tree.nodes[r, number], tree.roots[r]
     back = node["exact"] if rule.solver and node["solved"] else node["value"]
+    if rule.outcome_factor > 0.0 and node["arrivals"] > 0 and node["kind"] != OVER:
+        back = node["mean"]  # an outcome came once more, of which more is known than its evaluation
     while True:
         node["arrivals"] += 1
         node["mean"] += (back - node["mean"]) / node["arrivals"]
@@ -137,6 +139,42 @@ def fill_all(
         if wrong > 0:
             return 8 * i + wrong
     return -1
+
+
+@compiled
+def merge_all(tree: Any, places: Any, keys: Any, reached: Any) -> None:
+    """Where a sampled outcome was there before, that one weighs more instead, and the simulation ends at it.
+
+    Args:
+        tree: the arrays of `tree.py`.
+        places: [n] new places, root * capacity + node.
+        keys: [n] of `states.keys`.
+        reached: [b, leaves], changed.
+    """
+    capacity = tree.nodes.shape[1]
+    for i in range(len(places)):
+        r, number = places[i] // capacity, places[i] % capacity
+        node = tree.nodes[r, number]
+        node["key"] = keys[i]
+        edge, one = node["parent"], node["sibling"]
+        if keys[i] == 0 or edge < 0 or tree.nodes[r, edge]["kind"] != OUTCOMES:
+            continue
+        if tree.edges[r, edge, 0]["child"] != number or number != tree.roots[r]["used"] - 1:
+            continue  # others came in the same call
+        while one >= 0:
+            if tree.nodes[r, one]["key"] == keys[i]:
+                tree.nodes[r, one]["weight"] += 1
+                tree.edges[r, edge, 0]["child"] = node["sibling"]
+                tree.roots[r]["used"] -= 1
+                for leaf in range(reached.shape[1]):
+                    if reached[r, leaf] == number:
+                        reached[r, leaf] = one
+                for slot in range(tree.edges.shape[2]):
+                    tree.edges[r, number, slot]["prior"] = 0.0
+                node["parent"], node["slot"], node["sibling"], node["kind"] = -1, -1, -1, WAITING
+                node["solved"], node["key"], node["weight"] = False, 0, 0
+                break
+            one = tree.nodes[r, one]["sibling"]
 
 
 @compiled

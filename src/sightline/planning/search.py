@@ -16,7 +16,9 @@ A model whose steps are random needs to say so: with `chance(state)`, which give
 (a row of zeros where somebody does, and there the action is the outcome's number), or with `stochastic = True` or
 `outcomes="many"`, by which an edge keeps several sampled outcomes; one frozen sample of each would be no average.
 
-Left out: more than two players; a limit in depth; transpositions; two sampled outcomes that are the same stay apart.
+Sampled outcomes that are the same, byte for byte, are one.
+
+Left out: more than two players; a limit in depth; transpositions.
 """
 
 import time
@@ -26,7 +28,7 @@ from typing import Any, Literal
 import numpy as np
 from jaxtyping import Float, Int, Shaped
 
-from sightline.planning.backup import backup_all, fill_all
+from sightline.planning.backup import backup_all, fill_all, merge_all
 from sightline.planning.evaluators import Evaluator
 from sightline.planning.gumbel import SURE, considered_visits, decide
 from sightline.planning.model import Model, Step
@@ -41,9 +43,10 @@ from sightline.planning.select import (
     Rule,
     select_all,
 )
-from sightline.planning.states import put, room_for, taken
+from sightline.planning.states import keys, put, room_for, taken
 from sightline.planning.tree import Tree, empty
 
+ROOM = 64  # simulations that there is room for at first, where their number is not known
 WRONG = {
     1: "the reward of the step there is not finite",
     2: "the discount of the step there is not in [-1, 1]",
@@ -166,7 +169,7 @@ class _Run:
                 width = max(width, np.shape(self.chance(root.state))[1])
             if self.propose is not None:
                 width = widening.actions(256 if simulations is None else simulations)
-            room = 1 + self.places * (64 if simulations is None else simulations)
+            room = 1 + self.places * (ROOM if simulations is None else simulations)
             tree = Tree(empty(count, room, width), room_for(root.state, count * room))
         elif tree.states is None or tree.roots != count:
             raise ValueError(
@@ -174,7 +177,7 @@ class _Run:
                 f"{'without' if tree.states is None else 'with'} states: give the tree that advance gave"
             )
         else:
-            room = int(tree.arrays.roots["used"].max()) + self.places * (64 if simulations is None else simulations)
+            room = int(tree.arrays.roots["used"].max()) + self.places * (ROOM if simulations is None else simulations)
             tree = tree.widened(max(room, tree.capacity))
         if self.propose is not None and tree.actions is None:
             sample = np.asarray(self.propose(root.state, 1, self.rng))
@@ -216,11 +219,13 @@ class _Run:
         if new:
             origin, slots, places = origin[:new], slots[:new], places[:new]
             action: Any = slots if tree.actions is None else tree.actions[origin, slots]
-            self.note(tree, places, self.model.step(taken(tree.states, origin), action, self.rng))
+            step = self.note(tree, places, self.model.step(taken(tree.states, origin), action, self.rng))
+            if self.rule.outcome_factor > 0:
+                merge_all(tree.arrays, places, keys(new, step.state, step.reward, step.discount), reached)
         backup_all(tree.arrays, self.rule, leaves, reached)
         return tree
 
-    def note(self, tree: Tree, places: np.ndarray, step: Step) -> None:
+    def note(self, tree: Tree, places: np.ndarray, step: Step) -> Step:
         """Evaluate new places and write them down."""
         if self.evaluator is not None:
             step = self.evaluated(step)
@@ -237,6 +242,7 @@ class _Run:
         wrong = fill_all(tree.arrays, self.rule, places, reward, discount, logits, value, chance, offset)
         if wrong >= 0:
             raise ValueError(_sentence(tree, int(places[wrong // 8]), wrong % 8))
+        return step
 
     def evaluated(self, step: Step) -> Step:
         """By the evaluator, which sees only what is not over and where somebody moves."""

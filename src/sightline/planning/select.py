@@ -14,7 +14,7 @@ of the place and its slots alone. Where nobody moves, the outcome of the cumulat
 
 so that every visit by itself is a draw with the true probabilities and n visits miss them by about ln n / n, not by
 1 / sqrt(n). An edge that keeps several sampled outcomes takes a new one as long as it has fewer than factor count^power
-(Couetoux et al., 2011), else the one seen least: every sample weighs the same.
+(Couetoux et al., 2011), else the one seen least for how often it was sampled: every sample weighs the same.
 
 A slot that waits for its evaluation counts as visited and lost (virtual loss), so that one root can fill a batch.
 
@@ -191,6 +191,7 @@ def _sample(tree: Any, r: Any, edge: Any) -> Any:
     """One more outcome of an edge that keeps several."""
     number = _append(tree, r, edge, tree.nodes[r, edge]["outcomes"])
     tree.nodes[r, number]["sibling"] = tree.edges[r, edge, 0]["child"]
+    tree.nodes[r, number]["weight"] = 1
     tree.edges[r, edge, 0]["child"] = number
     tree.nodes[r, edge]["outcomes"] += 1
     return number
@@ -198,12 +199,13 @@ def _sample(tree: Any, r: Any, edge: Any) -> Any:
 
 @compiled
 def _least(tree: Any, r: Any, edge: Any) -> Any:
-    """The outcome of an edge that was seen least, the oldest of equals."""
+    """The outcome of an edge that was seen least for its weight, the oldest of equals."""
     best = one = tree.edges[r, edge, 0]["child"]
     while one >= 0:
-        if tree.nodes[r, one]["arrivals"] <= tree.nodes[r, best]["arrivals"]:
+        this, least = tree.nodes[r, one], tree.nodes[r, best]
+        if this["arrivals"] * least["weight"] <= least["arrivals"] * this["weight"]:
             best = one
-        one = tree.nodes[r, one]["sibling"]
+        one = this["sibling"]
     return best
 
 

@@ -1,9 +1,11 @@
 """Where the states of a tree's places are kept: whatever a model gives, arrays, nested tuples of them, or a list.
 
 A state of b places comes in and goes out; in between its parts lie in arrays of [roots * capacity, ...], NumPy's or
-PyTorch's on whatever device they came from, and the parts of a list in a list. Nothing is looked at.
+PyTorch's on whatever device they came from, and the parts of a list in a list. Nothing is looked at but by `keys`,
+which tells whether two sampled outcomes are the same.
 """
 
+import hashlib
 from collections.abc import Callable
 from typing import Any
 
@@ -73,6 +75,31 @@ def put(room: Any, at: np.ndarray, state: Any) -> None:
             kept[at] = part
 
     mapped(one, room, state)
+
+
+def keys(count: int, *states: Any) -> np.ndarray:
+    """A number for each of so many states, the same for the same bytes; 0 where there is no saying (lists of objects).
+
+    Args:
+        count: how many states there are.
+        states: anything that belongs to each of them.
+
+    Returns:
+        [count] whole numbers.
+    """
+    rows: list[list[bytes]] = [[] for _ in range(count)]
+    for part in (one for state in states for one in parts(state)):
+        if isinstance(part, list):
+            if not all(isinstance(one, (int, str, bytes)) for one in part):
+                return np.zeros(count, np.int64)
+            found = [repr(one).encode() for one in part]
+        else:
+            array = part.cpu().numpy() if isinstance(part, torch.Tensor) else np.asarray(part)
+            found = [one.tobytes() for one in array]
+        for row, one in zip(rows, found, strict=True):
+            row.append(one)
+    digests = [hashlib.blake2b(b"|".join(row), digest_size=8).digest() for row in rows]
+    return np.array([int.from_bytes(one, "little", signed=True) for one in digests], np.int64)
 
 
 def alike(state: Any, found: list[np.ndarray]) -> Any:

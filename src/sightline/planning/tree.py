@@ -39,12 +39,14 @@ NODE = np.dtype(
         ("discount", np.float64),  # on the way here
         ("exact", np.float64),  # its value, if it is proven
         ("offset", np.float64),  # where the drawing of outcomes begins
+        ("key", np.int64),  # of a sampled outcome: the same for the same one
         ("arrivals", np.int32),  # visits, the place's own evaluation among them
         ("parent", np.int32),  # -1: none
         ("slot", np.int32),  # of the parent, that leads here
         ("kind", np.int32),  # as in `select.py`
         ("sibling", np.int32),  # the outcome sampled before, -1: none
-        ("outcomes", np.int32),  # sampled so far
+        ("outcomes", np.int32),  # sampled so far, where an edge keeps several
+        ("weight", np.int32),  # how often this one was sampled
         ("solved", np.bool_),  # whether it is proven
     ],
     align=True,
