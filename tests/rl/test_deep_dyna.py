@@ -172,6 +172,8 @@ def test_a_learner_that_was_saved_goes_on_as_one_that_never_stopped(env: str, no
 def test_a_search_can_begin_with_what_the_policy_knows() -> None:
     learner, imagination = experienced("CartPole-v1")
     observation = learner.replay.everything().observation[:5]
+    assert (imagination.world.root(observation).value == 0).all(), "dreams need no values"
+    imagination.world.evaluate = worth(learner.policy, learner.normaliser)  # type: ignore[arg-type]
     root = imagination.world.root(observation)
     with torch.no_grad():
         values = learner.policy.values(torch.from_numpy(observation))  # type: ignore[union-attr]

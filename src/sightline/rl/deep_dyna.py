@@ -73,7 +73,6 @@ class Imagination:
             dyna.world,
             gamma=agent.gamma,
             ending=ending_of(dyna.world.ending, trust=trust),
-            evaluate=worth(learner.policy, learner.normaliser),
             device=learner.device,
         )
 

@@ -1,4 +1,4 @@
-"""The charts of the Dyna study: the book's figures 8.2, 8.4 and 8.5, and the price of each learner.
+"""The charts of the Dyna study: the book's figures 8.2, 8.4 and 8.5, prices, and lives with networks.
 
 Left out: measuring anything. A chart whose numbers are missing is None.
 """
@@ -70,6 +70,24 @@ def prices(results: Results) -> Markup | None:
     return plot([], across, up, "What each learner pays until it knows the way through the Dyna maze", spots=spots)
 
 
+def deep_lives(results: Results) -> Markup | None:
+    """The return of every episode, with networks, and the step at which the motor turns around."""
+    found = results["summary"].get("deep")
+    if not found:
+        return None
+    lines = [
+        Line(name, list(zip(one["steps"], one["mean"], strict=True)), colour,
+             list(zip(one["low"], one["high"], strict=True)))
+        for colour, (name, one) in enumerate(found.items())
+    ]  # fmt: skip
+    last = max(one["steps"][-1] for one in found.values())
+    across = Axis("real step at the episode's end", 200, last, range(500 if last < 2000 else 1000, last + 1, 1000))
+    up = Axis("return of the episode", -1800, 0, range(-1800, 1, 300))
+    change = (results["settings"].get("deep") or {}).get("change")
+    spots = [Spot(change, -1750, "the motor turns around", 5, anchor="middle")] if change else []
+    return plot(lines, across, up, "Return of every episode: mean of the seeds, their lowest and highest", spots=spots)
+
+
 def all_of(results: Results) -> dict[str, Markup]:
     """Every chart whose numbers are there, by a short name."""
     found = {
@@ -77,5 +95,6 @@ def all_of(results: Results) -> dict[str, Markup]:
         "blocking": gained(results, "blocking"),
         "shortcut": gained(results, "shortcut"),
         "prices": prices(results),
+        "deep": deep_lives(results),
     }
     return {name: chart for name, chart in found.items() if chart is not None}

@@ -28,14 +28,14 @@ def write_page(out: Path, results: Results) -> Path:
         ),
         answer=answer_of(results),
         sections=[episodes_section(results), blocking_section(results), shortcut_section(results),
-                  price_section(results)],
+                  price_section(results), deep_section(results)],
         tables=tables_of(results),
     )  # fmt: skip
 
 
 def answer_of(results: Results) -> list[tuple[str, str] | None]:
     """The page's first lines; each is there if its numbers are."""
-    return [verdict(results), price_line(results), blocking_line(results), shortcut_line(results)]
+    return [verdict(results), price_line(results), blocking_line(results), shortcut_line(results), deep_line(results)]
 
 
 def verdict(results: Results) -> tuple[str, str] | None:
@@ -112,6 +112,32 @@ def shortcut_line(results: Results) -> tuple[str, str] | None:
     return ("When a shorter way opens,", words)
 
 
+def deep_line(results: Results) -> tuple[str, str] | None:
+    """With networks: what each needs until it knows, and what the change costs."""
+    found = results["summary"].get("deep") or {}
+    if not {"model-free", "as many updates", "Dyna", "model-based"} <= set(found):
+        return None
+
+    def told(name: str) -> str:
+        one = found[name]
+        known = [steps for steps in one["knows"] if steps is not None]
+        when = f"after {in_thousands(sorted(known)[len(known) // 2])} real steps" if known else "never"
+        some = "" if len(known) in (0, one["seeds"]) else f" ({len(known)} of {one['seeds']} lives)"
+        return f"{when}{some}, {one['milliseconds_per_step']:.0f} ms a step"
+
+    def around(name: str) -> str:
+        return " to ".join(f"{found[name][when]['mean']:.0f}" for when in ("before", "after", "late"))
+
+    return (
+        "With networks",
+        f"a pendulum stands: model-free {told('model-free')}; with as many updates as Dyna but real steps alone "
+        f"{told('as many updates')}; Dyna {told('Dyna')}; model-based {told('model-based')}. When the motor turns "
+        f"around, returns go from {around('model-free')} at last (model-free), {around('as many updates')} (as many "
+        f"updates), {around('Dyna')} (Dyna), {around('model-based')} (model-based): what is remembered is now wrong, "
+        "and nobody forgets.",
+    )
+
+
 def episodes_section(results: Results) -> Section | None:
     """Figure 8.2."""
     chart, found = figures.figure_8_2(results), results["summary"]["episodes"]
@@ -168,6 +194,20 @@ def price_section(results: Results) -> Section | None:
     )
 
 
+def deep_section(results: Results) -> Section | None:
+    """Lives with networks."""
+    chart = figures.deep_lives(results)
+    if chart is None:
+        return None
+    return Section(
+        "With networks: a pendulum whose motor turns around",
+        "Returns of the learners' own episodes. The model-free learner is SAC; the next one makes as many updates as "
+        "Dyna, from real steps alone; Dyna dreams nine tenths of every batch; the model-based learner has no policy, "
+        "and plans every action in the model. At the change the action's sign turns, and nobody is told.",
+        chart,
+    )
+
+
 def tables_of(results: Results) -> list[Table]:
     """Every number, one table for each section."""
     summary, tables = results["summary"], []
@@ -197,7 +237,27 @@ def tables_of(results: Results) -> list[Table]:
         )
     if summary["price"]:
         tables += [_price_table(summary["price"]), _change_table(summary["price"])]
+    if summary.get("deep"):
+        tables.append(_deep_table(summary["deep"]))
     return tables
+
+
+def _deep_table(deep: Mapping[str, Any]) -> Table:
+    def told(one: Mapping[str, float]) -> str:
+        return f"{one['mean']:.0f} [{one['low']:.0f}, {one['high']:.0f}]"
+
+    return Table(
+        "With networks: returns, mean [lowest, highest seed], of the last three episodes before the motor turns, the "
+        "two after it and the last three",
+        ["Learner", "Real steps until it stands, each seed", "Updates a step", "Milliseconds a step", "Before", "After",
+         "Late", "Seeds"],
+        [
+            [name, ", ".join("never" if steps is None else str(steps) for steps in one["knows"]),
+             f"{one['updates_per_step']:.1f}", f"{one['milliseconds_per_step']:.0f}",
+             *(told(one[when]) for when in ("before", "after", "late")), str(one["seeds"])]
+            for name, one in deep.items()
+        ],
+    )  # fmt: skip
 
 
 def _price_table(price: Mapping[str, Any]) -> Table:
