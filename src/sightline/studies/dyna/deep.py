@@ -46,9 +46,9 @@ class Life:
     steps: int = 4000
     change: int = 2400
     starts: int = 400
-    updates: int = 10
-    horizon: int = 15
-    candidates: int = 100
+    updates: int = 5
+    horizon: int = 12
+    candidates: int = 60
     rounds: int = 3
 
 
