@@ -105,8 +105,9 @@ def _uct(rule: Any, root: Any, nodes: Any, here: Any, slots: Any) -> Any:
         one = slots[slot]
         if one["prior"] == 0.0 or (rule.solver and lost(nodes, one)):
             continue
-        n = one["visits"] + one["pending"]
-        score = (one["visits"] * ((one["q"] - shift) / span) + one["pending"] * lowest) / n
+        n, score = one["visits"] + one["pending"], (one["q"] - shift) / span
+        if one["pending"] > 0:
+            score = (one["visits"] * score + one["pending"] * lowest) / n
         score += rule.c * math.sqrt(log / n)
         if score > top:
             best, top = slot, score
@@ -135,8 +136,10 @@ def _puct(rule: Any, root: Any, nodes: Any, here: Any, slots: Any) -> Any:
         if one["prior"] == 0.0 or (rule.solver and lost(nodes, one)):
             continue
         n, score = one["visits"] + one["pending"], unseen
-        if n > 0:
-            score = (one["visits"] * ((one["q"] - shift) / span) + one["pending"] * lowest) / n
+        if one["visits"] > 0:
+            score = (one["q"] - shift) / span
+        if one["pending"] > 0:
+            score = (one["visits"] * score + one["pending"] * lowest) / n
         score += factor * one["prior"] / (1 + n)
         if score > top:
             best, top = slot, score

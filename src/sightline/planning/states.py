@@ -40,7 +40,7 @@ def taken(state: Any, at: np.ndarray) -> Any:
     def take(part: Any) -> Any:
         if isinstance(part, torch.Tensor):
             return part[torch.as_tensor(at, device=part.device)]
-        return [part[i] for i in at.tolist()] if isinstance(part, list) else part[at]
+        return [part[i] for i in at.tolist()] if isinstance(part, list) else part.take(at, 0)
 
     return mapped(take, state)
 
