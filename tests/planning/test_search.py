@@ -83,7 +83,7 @@ def test_every_node_is_that_of_the_slow_search(name: str, normalise: Any) -> Non
 @pytest.mark.parametrize("kind", ["chance", "many", "solver", "solver-chance"])
 def test_chance_and_proofs_are_those_of_the_slow_search(name: str, kind: str) -> None:
     proofs, places = 0, 0
-    for seed in range(10):
+    for seed in range(5):
         outcomes = 1 if kind == "solver" else 3
         model: Any = random_layers(seed, players=2, outcomes=outcomes, depth=4, results="solver" in kind)
         many, solver = kind == "many", "solver" in kind
@@ -97,8 +97,8 @@ def test_chance_and_proofs_are_those_of_the_slow_search(name: str, kind: str) ->
         )  # fmt: skip
         places += same(top, found.tree)
         proofs += found.tree.arrays.nodes["solved"].sum()
-    assert places > 120
-    assert (proofs > 10) == ("solver" in kind)
+    assert places > 60
+    assert (proofs > 5) == ("solver" in kind)
 
 
 @pytest.mark.parametrize("name", RULES)

@@ -11,7 +11,9 @@ import torch
 from tests.rl.resuming import assert_goes_on
 
 from sightline.envs.making import make_environments
+from sightline.planning.cross_entropy import plan
 from sightline.planning.model import Step
+from sightline.planning.search import search
 from sightline.rl.deep_dyna import DeepDyna, Imagination, agent_of, ending_of, make_learner, train, worth
 from sightline.rl.dqn import DQN
 from sightline.rl.off_policy import OffPolicy
@@ -183,6 +185,21 @@ def test_a_search_can_begin_with_what_the_policy_knows() -> None:
     logits, value = worth(learner.policy, None)(np.zeros((3, 3), np.float32))  # type: ignore[arg-type]
     assert logits.shape == (3, 0)
     assert value.shape == (3,)
+
+
+def test_the_learned_model_is_searched_as_it_is() -> None:
+    learner, imagination = experienced("CartPole-v1")
+    world = imagination.world
+    world.evaluate = worth(learner.policy, learner.normaliser)  # type: ignore[arg-type]
+    observation = learner.replay.everything().observation[:3]
+    found = search(world, world.root(observation), rng=0, simulations=20)
+    assert found.visits.sum(1).tolist() == [20] * 3
+    assert np.isfinite(found.value).all()
+    assert set(found.action.tolist()) <= {0, 1}
+    box = experienced()[1].world
+    ahead = plan(box, np.zeros((1, 3), np.float32), np.float32([-2]), np.float32([2]), np.random.default_rng(0))
+    assert ahead.shape == (15, 1)
+    assert np.abs(ahead).max() <= 2
 
 
 def test_how_endings_are_named() -> None:

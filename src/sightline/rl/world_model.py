@@ -99,6 +99,8 @@ class WorldModel:
         ValueError: spaces that it does not serve, or settings that cannot be.
     """
 
+    stochastic = True  # a search keeps several outcomes of an action
+
     def __init__(
         self,
         observation_space: spaces.Space[Any],
@@ -118,6 +120,8 @@ class WorldModel:
         self.num_actions = int(acted.n) if isinstance(acted, spaces.Discrete) else 0
         numbers = seen.shape[0]
         inputs = numbers + (self.num_actions or int(np.prod(acted.shape or ())))
+        if isinstance(acted, spaces.Box):
+            self.propose = self._propose  # a search looks whether there is one: a choice proposes itself
         members, hidden = self.settings.members, self.settings.hidden
         self.network = Gaussians(members, inputs, numbers + 1, hidden).to(device)
         self.ends = Ensemble(members, numbers, 1, hidden[-1:]).to(device)
@@ -246,7 +250,7 @@ class WorldModel:
         discount = np.where(over, np.float32(0), np.float32(self.gamma))
         return self._arrive(after, change[:, -1].astype(np.float32), discount)
 
-    def propose(self, state: Float[np.ndarray, "b d"], k: int, rng: np.random.Generator) -> np.ndarray:
+    def _propose(self, state: Float[np.ndarray, "b d"], k: int, rng: np.random.Generator) -> np.ndarray:
         """Actions worth trying where they are real numbers, uniform in the box. [b, k, a]"""
         space = self.action_space
         assert isinstance(space, spaces.Box)
