@@ -22,8 +22,9 @@ def test_the_code_of_the_page_runs(capsys: pytest.CaptureFixture[str]) -> None:
 
 
 def test_every_option_of_the_page_exists(capsys: pytest.CaptureFixture[str]) -> None:
-    for agent in ("ppo", "dqn", "sac", "q-learning", "dyna"):
+    for agent in ("ppo", "dqn", "sac", "deep-dyna", "q-learning", "dyna"):
         assert main(["act", agent, "--help"]) == 0
-    known = set(re.findall(r"--[a-z][a-z-]+", capsys.readouterr().out))
-    asked = set(re.findall(r"--[a-z][a-z-]+", PAGE.read_text())) - {"--nproc-per-node"}
+    option = r"--[a-z][a-z-]+(?:\.[a-z-]+)?"
+    known = set(re.findall(option, capsys.readouterr().out))
+    asked = set(re.findall(option, PAGE.read_text())) - {"--nproc-per-node"}
     assert asked <= known
