@@ -232,8 +232,8 @@ def test_settings_that_cannot_be(changes: dict[str, Any], says: str) -> None:
 
 
 def test_whose_batches_are_imagined() -> None:
-    assert agent_of(learner_for(), SMALL) is SMALL.sac
-    assert agent_of(learner_for("CartPole-v1"), SMALL) is SMALL.dqn
+    assert agent_of(SMALL, learner_for().envs.single_action_space) is SMALL.sac
+    assert agent_of(SMALL, learner_for("CartPole-v1").envs.single_action_space) is SMALL.dqn
 
 
 @pytest.mark.slow

@@ -1,1 +1,1 @@
-"""Thinking ahead in a model of the world: tables that are known (`tabular.py`), loops compiled where Numba is."""
+"""Thinking ahead in anything that steps: tree search, games, tables, exact judges; loops compiled where Numba is."""

@@ -17,7 +17,7 @@ from jaxtyping import Float, Int
 from sightline.envs import in_a_row
 from sightline.envs.in_a_row import Rules
 from sightline.planning.jit import compiled
-from sightline.planning.playouts import legal_cells, winning_cells
+from sightline.planning.playouts import counted, legal_cells, winning_cells
 
 WIN = 1000.0
 
@@ -42,11 +42,8 @@ def promise(rules: Any, mine: Any, theirs: Any, every: Any, weights: Any) -> Any
     for row in every:
         own, other = row & mine, row & theirs
         if (own == 0) != (other == 0):
-            count, rest = 0, own | other
-            while rest != 0:
-                rest &= rest - 1
-                count += 1
-            total += weights[count] if other == 0 else -weights[count]
+            weight = weights[counted(own | other)]
+            total += weight if other == 0 else -weight
     return total
 
 

@@ -28,6 +28,16 @@ winning_cells = compiled(in_a_row.winning_cells)
 
 
 @compiled
+def counted(bits: Any) -> Any:
+    """How many bits are set."""
+    count = 0
+    while bits != 0:
+        bits &= bits - 1
+        count += 1
+    return count
+
+
+@compiled
 def moved(
     rules: Any, state: Any, action: Any, actions: Any, after: Any, reward: Any, discount: Any, logits: Any
 ) -> Any:  # fmt: skip

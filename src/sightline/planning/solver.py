@@ -23,20 +23,10 @@ from jaxtyping import Float, Int
 from sightline.envs import in_a_row
 from sightline.envs.in_a_row import CONNECT_FOUR, Rules
 from sightline.planning.jit import compiled
-from sightline.planning.playouts import MASK, legal_cells, winning_cells, won
+from sightline.planning.playouts import MASK, counted, legal_cells, winning_cells, won
 
 UPPER, LOWER = 32, 95  # what is added to a bound so that it fits a byte and 0 is an empty entry
 LEAST, MOST = 10, 28  # of the table, as powers of two
-
-
-@compiled
-def counted(bits: Any) -> Any:
-    """How many bits are set."""
-    count = 0
-    while bits != 0:
-        bits &= bits - 1
-        count += 1
-    return count
 
 
 @compiled

@@ -75,11 +75,16 @@ def write_page(
         ],
     }
     here, frame = Path(__file__).parent, pixels_of(episodes[0].last)
-    expects = f"The return that it expects is discounted by {discount_of(config):g} a step" + (
-        ", and in the scale of the rewards that it learned from, which were normalised."
-        if config["normalise_rewards"]
-        else "."
-    )
+    expects = ""
+    if not isinstance(agent.agent, str):
+        expects = (
+            f"The return that it expects is discounted by {discount_of(agent.agent, agent.policy.fit.space):g} a step"
+        )
+        expects += (
+            ", and in the scale of the rewards that it learned from, which were normalised."
+            if config["normalise_rewards"]
+            else "."
+        )
     values = {
         "environment": agent.environment["env"],
         "answers": answers(agent, config, episodes, greedy),
@@ -110,7 +115,8 @@ def answers(
     agent: LoadedAgent, config: dict[str, Any], episodes: Sequence[Episode], greedy: bool
 ) -> list[tuple[str, str]]:
     """What it does, how well, and where it looks: a question and a sentence each."""
-    name = str(config["agent"]["object"]).rpartition(":")[2]
+    told = agent.agent
+    name = f"A network that {told}" if isinstance(told, str) else type(told).__name__
     steps = [step for one in episodes for step in one.steps]
     counts = Counter(step.action for step in steps)
     how = "takes the most probable action" if greedy else "draws its actions"

@@ -19,6 +19,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
 from sightline.rl import dqn as deep_q
@@ -66,12 +67,12 @@ class Imagination:
 
     def __init__(self, learner: OffPolicy, dyna: DeepDyna, *, trust: bool = False) -> None:
         self.learner, self.dyna, self.fitted = learner, dyna, -1
-        envs, agent = learner.envs, agent_of(learner, dyna)
+        envs = learner.envs
         self.world = WorldModel(
             envs.single_observation_space,
             envs.single_action_space,
             dyna.world,
-            gamma=agent.gamma,
+            gamma=agent_of(dyna, envs.single_action_space).gamma,
             ending=ending_of(dyna.world.ending, trust=trust),
             device=learner.device,
         )
@@ -180,7 +181,7 @@ def train(learner: OffPolicy, dyna: DeepDyna, steps: int) -> Iterator[dict[str, 
         ValueError: settings that cannot be, or a number that is none (it is named).
     """
     _check(dyna)
-    imagination, agent = learner.beside["imagination"], agent_of(learner, dyna)
+    imagination, agent = learner.beside["imagination"], agent_of(dyna, learner.envs.single_action_space)
     if isinstance(agent, SAC):
         rows = soft.train(learner, agent, steps, sample=imagination.sample)
     else:
@@ -189,9 +190,9 @@ def train(learner: OffPolicy, dyna: DeepDyna, steps: int) -> Iterator[dict[str, 
         yield row | imagination.row()
 
 
-def agent_of(learner: OffPolicy, dyna: DeepDyna) -> SAC | DQN:
+def agent_of(dyna: DeepDyna, action_space: spaces.Space[Any]) -> SAC | DQN:
     """Whose batches are imagined."""
-    return dyna.sac if isinstance(learner.policy, SoftActorCritic) else dyna.dqn
+    return dyna.dqn if isinstance(action_space, spaces.Discrete) else dyna.sac
 
 
 def ending_of(asked: str, *, trust: bool = False) -> Ending | None:

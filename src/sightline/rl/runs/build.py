@@ -80,7 +80,7 @@ def make_network(
         ValueError: a space that the agent does not serve, or settings that do not fit.
     """
     if isinstance(agent, deep_dyna.DeepDyna):
-        agent = agent.dqn if isinstance(action, spaces.Discrete) else agent.sac
+        agent = deep_dyna.agent_of(agent, action)
     if isinstance(agent, dqn.DQN):
         return make_q_network(observation, action, settings, duelling=agent.duelling, trust=trust)
     if isinstance(agent, sac.SAC):
@@ -149,12 +149,9 @@ def updates(learner: Learner | OffPolicy, agent: Agent, steps: int) -> Iterator[
     return reinforce.train(learner, agent, steps)
 
 
-def discount_of(config: Mapping[str, Any]) -> float:
-    """The discount of a run's agent, as its config has it; a dreaming one has that of the agent which it is."""
-    arguments = config["agent"]["arguments"]
-    if "gamma" not in arguments:
-        arguments = arguments["dqn" if config["action_space"].startswith("Discrete") else "sac"]["arguments"]
-    return float(arguments["gamma"])
+def discount_of(agent: Agent, action: spaces.Space[Any]) -> float:
+    """An agent's discount; a dreaming one has that of the agent which it is."""
+    return (deep_dyna.agent_of(agent, action) if isinstance(agent, deep_dyna.DeepDyna) else agent).gamma
 
 
 def config_of(settings: Settings, envs: VectorEnv[Any, Any, Any]) -> dict[str, Any]:

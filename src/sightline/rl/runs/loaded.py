@@ -7,14 +7,13 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from gymnasium import spaces
 from gymnasium.vector import VectorEnv
 
 from sightline.rl.acting import Acting
 from sightline.rl.deep_dyna import DeepDyna, ending_of, worth
 from sightline.rl.normalise import ObservationNormaliser
 from sightline.rl.policies.policy import Policy
-from sightline.rl.runs.build import Network, make_envs, make_network
+from sightline.rl.runs.build import Agent, Network, discount_of, make_envs, make_network
 from sightline.rl.world_model import WorldModel
 from sightline.run.checkpoint import has_checkpoint, load_weights, read_state
 from sightline.run.config import read_config, rebuild
@@ -36,6 +35,8 @@ class LoadedAgent:
     """That it has learned from."""
     folder: Path
     """Where it lies."""
+    agent: Agent | str
+    """The settings that it learned with; in words where something else than an agent did."""
     trust: bool = False
     """Whether environments from outside sightline may be imported."""
 
@@ -86,7 +87,9 @@ def load_agent(folder: str | Path, *, trust: bool = False) -> LoadedAgent:
     state = read_state(folder)
     if normaliser is not None:
         normaliser.load_state_dict(state["extra"]["processes"][0]["learner"]["observations"])
-    return LoadedAgent(policy.eval(), normaliser, config["environment"], config["seed"], state["step"], folder, trust)
+    return LoadedAgent(
+        policy.eval(), normaliser, config["environment"], config["seed"], state["step"], folder, agent, trust
+    )
 
 
 def load_world_model(folder: str | Path, *, trust: bool = False) -> WorldModel:
@@ -100,16 +103,16 @@ def load_world_model(folder: str | Path, *, trust: bool = False) -> WorldModel:
         FileNotFoundError: there is no run, or it has no checkpoint yet.
         ValueError: it is a run of something else, its files are broken, or the model has learned nothing yet.
     """
-    agent, settings = load_agent(folder, trust=trust), rebuild(read_config(folder)["agent"], trust)
+    agent = load_agent(folder, trust=trust)
+    settings = agent.agent
     if not isinstance(settings, DeepDyna) or isinstance(agent.policy, Policy):
         raise ValueError(f"the run in {folder} learned no model: name one of sightline act deep-dyna")
     envs = agent.make_envs()
-    discrete = isinstance(envs.single_action_space, spaces.Discrete)
     world = WorldModel(
         envs.single_observation_space,
         envs.single_action_space,
         settings.world,
-        gamma=settings.dqn.gamma if discrete else settings.sac.gamma,
+        gamma=discount_of(settings, envs.single_action_space),
         ending=ending_of(settings.world.ending, trust=trust),
         evaluate=worth(agent.policy, agent.normaliser),
     )

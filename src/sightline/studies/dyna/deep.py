@@ -2,7 +2,7 @@
 
 - model-free: SAC, one update a step;
 - as many updates: SAC with as many updates a step as Dyna makes, all of them from real steps;
-- Dyna: SAC that dreams nine tenths of its batches (`rl/deep_dyna.py`);
+- Dyna: SAC that dreams most of its batches (`rl/deep_dyna.py`);
 - model-based: no policy and no values. The same model is learned at the same times, and every action is the first of
   the best sequence found in it (`planning/cross_entropy.py`).
 
@@ -50,9 +50,10 @@ class Life:
     horizon: int = 12
     candidates: int = 60
     rounds: int = 3
+    passes: int = WorldModelSettings.passes
 
 
-QUICK = Life(steps=600, change=400, starts=300, updates=1, horizon=2, candidates=5, rounds=1)
+QUICK = Life(steps=600, change=400, starts=300, updates=1, horizon=2, candidates=5, rounds=1, passes=1)
 
 
 class Turned(gymnasium.ActionWrapper):
@@ -87,8 +88,7 @@ def life(name: str, seed: int, how: Life) -> dict[str, Any]:
     )
     updates = 1 if name == "model-free" else how.updates
     sac = SAC(updates=updates, starts=how.starts, learning_rate=1e-3, gamma=0.97, row_every=how.steps)
-    passes = 1 if how == QUICK else WorldModelSettings.passes
-    dyna = DeepDyna(sac=sac, world=WorldModelSettings(passes=passes))
+    dyna = DeepDyna(sac=sac, world=WorldModelSettings(passes=how.passes))
     dreams = name in ("Dyna", "model-based")
     learner = make_learner(network, envs, dyna, seed=seed) if dreams else make_sac(network, envs, sac, seed=seed)
     begun = time.process_time()

@@ -202,7 +202,7 @@ def deep_section(results: Results) -> Section | None:
     return Section(
         "With networks: a pendulum whose motor turns around",
         "Returns of the learners' own episodes. The model-free learner is SAC; the next one makes as many updates as "
-        "Dyna, from real steps alone; Dyna dreams nine tenths of every batch; the model-based learner has no policy, "
+        "Dyna, from real steps alone; Dyna dreams most of every batch; the model-based learner has no policy, "
         "and plans every action in the model. At the change the action's sign turns, and nobody is told.",
         chart,
     )

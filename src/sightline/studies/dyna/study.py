@@ -1,6 +1,6 @@
 """The study of Dyna: the book's three figures over hundreds of runs, and what learners with and without a model pay.
 
-Tables come first (`learners.py`), a minute; then networks (`deep.py`), about ten minutes for each seed.
+Tables come first (`learners.py`), a minute; then networks (`deep.py`), many times as long.
 """
 
 from collections.abc import Mapping
