@@ -2,6 +2,7 @@
 
 import json
 import re
+import shutil
 from pathlib import Path
 
 import gymnasium
@@ -75,6 +76,19 @@ def test_a_run_becomes_a_video_and_a_page(catch: Path, capsys: pytest.CaptureFix
     assert "the attention that each cell gets from the mean of all 50 positions in attention" in text
     assert "Half of its attention lies on" in text
     assert not re.search(r'(src|href)="(?!data:)', text)
+
+
+def test_a_network_that_no_agent_trained_is_played(catch: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "taught"
+    shutil.copytree(catch, folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "agent": "learned from a planner"}))
+    run(Play(folder, episodes=1, gaze=False))
+    text = (folder / "play.html").read_text()
+    assert "A network that learned from a planner, trained for 64 steps, takes the most probable action" in text
+    assert "is discounted by" not in text
+    run(Play(catch, episodes=1, gaze=False, out=tmp_path / "b.webp"))
+    assert "PPO, trained for 64 steps" in (tmp_path / "b.html").read_text()
 
 
 def test_a_frame_shows_the_board_of_its_own_step(catch: Path, tmp_path: Path) -> None:
